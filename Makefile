@@ -1,0 +1,75 @@
+# pgmq: build with PGXS.
+#
+#   make, make install      build and install against $(PG_CONFIG)
+#   make test               build and test on private servers; installs nothing
+#   make lint               the rules a compiler does not know
+#   make demo, demo-stop    a private server with producers and consumers
+#   make bench              measurements
+#
+# Settings: PG_CONFIG=path, WERROR=1 (warnings are errors), ASSERT=1 (assertions),
+# with_llvm=yes (bitcode for the JIT).  VPATH builds work: make -f SRC/Makefile.
+
+here := $(patsubst %/,%,$(dir $(lastword $(MAKEFILE_LIST))))
+
+# Paths below $(here), relative to it
+below = $(patsubst $(here)/%,%,$(wildcard $(addprefix $(here)/,$(1))))
+
+EXTENSION = pgmq
+MODULE_big = pgmq
+DATA = $(call below,sql/pgmq--*.sql)
+OBJS = $(patsubst %.c,%.o,$(call below,src/*.c src/*/*.c))
+
+PG_CPPFLAGS = -I$(here)/src $(if $(ASSERT),-DUSE_ASSERT_CHECKING)
+PG_CFLAGS = -Wall -Wextra -Wmissing-prototypes \
+	-Wshadow=compatible-local -Wno-unused-parameter -Wno-sign-compare \
+	-Wno-missing-field-initializers -Wno-clobbered $(if $(WERROR),-Werror)
+
+# Tests run on servers of their own, since the library must be preloaded.
+# TEMP_CONFIG also reaches the servers that the TAP tests start.
+REGRESS = $(basename $(notdir $(filter-out sql/pgmq--%,$(call below,sql/*.sql))))
+ISOLATION = $(basename $(notdir $(call below,specs/*.spec)))
+TAP_TESTS = 1
+export TEMP_CONFIG ?= $(abspath $(here))/test.conf
+REGRESS_OPTS = --temp-instance=./tmp_check_regress --temp-config=$(TEMP_CONFIG) \
+	--load-extension=pgmq
+ISOLATION_OPTS = --temp-instance=./tmp_check_iso --temp-config=$(TEMP_CONFIG) \
+	--load-extension=pgmq
+EXTRA_CLEAN = tmp_check_regress
+
+# Goals that are scripts must work before PostgreSQL's headers are there
+scripts = test lint demo demo-stop bench
+.PHONY: $(scripts) objects
+.DEFAULT_GOAL = all
+
+test lint demo demo-stop:
+	@$(here)/scripts/$@
+
+bench:
+	@$(here)/bench/run
+
+ifneq ($(filter-out $(scripts),$(or $(MAKECMDGOALS),all)),)
+
+# Bitcode needs clang and doubles the build: only on demand
+ifneq ($(origin with_llvm),command line)
+override with_llvm = no
+endif
+
+PG_CONFIG ?= pg_config
+PGXS := $(shell $(PG_CONFIG) --pgxs)
+ifeq ($(PGXS),)
+$(error no pg_config: install PostgreSQL's server headers or set PG_CONFIG)
+endif
+include $(PGXS)
+
+# Compile, do not link
+objects: $(OBJS)
+
+# PGXS follows no #include; headers are few, so each object depends on all.
+# A VPATH build has to make folders, by absolute name lest VPATH finds the sources'.
+folders = $(addprefix $(CURDIR)/,$(sort $(dir $(OBJS))))
+$(OBJS): $(call below,src/*.h src/*/*.h) | $(folders)
+
+$(folders):
+	@mkdir -p $@
+
+endif

@@ -1,0 +1,129 @@
+-- What the harness needs inside a database: filling queues before a measurement,
+-- draining and counting after it. Nothing here runs while a measurement does,
+-- except bench.note() in the rare case that it is there to catch.
+CREATE SCHEMA bench;
+
+-- Exceptions met by a client while it was measured: 'short', a read that
+-- returned fewer messages than asked for; 'repeat', messages that were read but
+-- already deleted by somebody else, that is, delivered twice within a lease.
+CREATE UNLOGGED TABLE bench.notes (kind text, n bigint);
+
+-- What draining the queue gave.
+CREATE UNLOGGED TABLE bench.drained (msg_id bigint, how text, intact boolean);
+-- What the table held before it was drained.
+CREATE UNLOGGED TABLE bench.census (n_rows bigint, n_reads bigint, max_read_ct integer);
+
+CREATE FUNCTION bench.note(kind text, n bigint) RETURNS void LANGUAGE sql AS
+	'INSERT INTO bench.notes VALUES (kind, n)';
+
+CREATE FUNCTION bench.table_of(side_schema text, queue_name text) RETURNS regclass LANGUAGE sql AS
+	$$ SELECT format('%I.%I', side_schema, 'q_' || queue_name)::regclass $$;
+
+-- Send n copies of a message, batch by batch, each in a transaction of its own.
+CREATE PROCEDURE bench.fill(side_schema text, queue_name text, n bigint, msg jsonb) LANGUAGE plpgsql AS $$
+DECLARE
+	batch_size CONSTANT integer := 1000;
+	msgs jsonb[] := array_fill(msg, ARRAY[batch_size]);
+	stmt text := format('SELECT count(*) FROM %I.send_batch($1, $2)', side_schema);
+	missing bigint := n;
+	sent bigint;
+BEGIN
+	WHILE missing > 0 LOOP
+		EXECUTE stmt INTO sent USING queue_name, msgs[1 : least(missing, batch_size)];
+		missing := missing - sent;
+		COMMIT;
+	END LOOP;
+END $$;
+
+-- Lease the n messages at the head for a day.
+CREATE PROCEDURE bench.lease(side_schema text, queue_name text, n bigint) LANGUAGE plpgsql AS $$
+DECLARE
+	batch_size CONSTANT integer := 10000;
+	stmt text := format('SELECT count(*) FROM %I.read($1, 86400, $2)', side_schema);
+	missing bigint := n;
+	got bigint;
+BEGIN
+	WHILE missing > 0 LOOP
+		EXECUTE stmt INTO got USING queue_name, least(missing, batch_size)::integer;
+		IF got = 0 THEN
+			RAISE EXCEPTION 'queue "%" ran dry with % messages still to lease', queue_name, missing;
+		END IF;
+		missing := missing - got;
+		COMMIT;
+	END LOOP;
+END $$;
+
+-- Take the queue's messages out through its own functions: pop what is ready,
+-- then delete by id what is left, which must be the leased ones.
+CREATE PROCEDURE bench.drain(side_schema text, queue_name text, msg jsonb) LANGUAGE plpgsql AS $$
+DECLARE
+	batch_size CONSTANT integer := 10000;
+	tab regclass := bench.table_of(side_schema, queue_name);
+	left_over bigint[];
+	got bigint;
+BEGIN
+	TRUNCATE bench.drained, bench.census;
+	EXECUTE format('INSERT INTO bench.census SELECT count(*), coalesce(sum(read_ct), 0), coalesce(max(read_ct), 0) FROM %s', tab);
+	COMMIT;
+
+	LOOP
+		EXECUTE format('INSERT INTO bench.drained SELECT msg_id, ''pop'', message IS NOT DISTINCT FROM $1 FROM %I.pop($2, $3)', side_schema)
+			USING msg, queue_name, batch_size;
+		GET DIAGNOSTICS got = ROW_COUNT;
+		COMMIT;
+		EXIT WHEN got = 0;
+	END LOOP;
+
+	EXECUTE format('SELECT array_agg(msg_id ORDER BY msg_id) FROM %s', tab) INTO left_over;
+	FOR i IN 1 .. coalesce(cardinality(left_over), 0) BY batch_size LOOP
+		EXECUTE format('INSERT INTO bench.drained SELECT d, ''delete'', true FROM %I.delete($1, $2) AS d', side_schema)
+			USING queue_name, left_over[i : i + batch_size - 1];
+		COMMIT;
+	END LOOP;
+END $$;
+
+-- The floor has no verbs to drain with: count its rows.
+CREATE FUNCTION bench.floor_verdict(side_schema text, queue_name text, want_rows bigint, want_reads bigint) RETURNS text LANGUAGE plpgsql AS $$
+DECLARE
+	n bigint;
+	ids bigint;
+	reads bigint;
+BEGIN
+	EXECUTE format('SELECT count(*), count(DISTINCT msg_id), coalesce(sum(read_ct), 0) FROM %s',
+		bench.table_of(side_schema, queue_name)) INTO n, ids, reads;
+	RETURN CASE
+		WHEN n <> want_rows THEN format('%s rows instead of %s', n, want_rows)
+		WHEN ids <> want_rows THEN format('%s ids in %s rows', ids, n)
+		WHEN reads <> want_reads THEN format('%s leases instead of %s', reads, want_reads)
+		ELSE 'ok' END;
+END $$;
+
+-- 'ok', or what is wrong with a drained queue that should have held want_ready
+-- messages that nobody had leased and want_leased that somebody had, each once.
+CREATE FUNCTION bench.verdict(side_schema text, queue_name text, want_ready bigint, want_leased bigint) RETURNS text LANGUAGE plpgsql AS $$
+DECLARE
+	c bench.census;
+	popped bigint;
+	deleted bigint;
+	ids bigint;
+	damaged bigint;
+	remaining bigint;
+BEGIN
+	SELECT * INTO c FROM bench.census;
+	SELECT count(*) FILTER (WHERE how = 'pop'), count(*) FILTER (WHERE how = 'delete'),
+		   count(DISTINCT msg_id), count(*) FILTER (WHERE NOT intact)
+		INTO popped, deleted, ids, damaged FROM bench.drained;
+	EXECUTE format('SELECT count(*) FROM %s', bench.table_of(side_schema, queue_name)) INTO remaining;
+	RETURN CASE
+		WHEN EXISTS (SELECT FROM bench.notes WHERE kind = 'repeat')
+			THEN format('%s messages delivered twice', (SELECT sum(n) FROM bench.notes WHERE kind = 'repeat'))
+		WHEN c.n_rows <> want_ready + want_leased THEN format('%s messages instead of %s', c.n_rows, want_ready + want_leased)
+		WHEN c.n_reads <> want_leased THEN format('%s leases instead of %s', c.n_reads, want_leased)
+		WHEN c.max_read_ct > 1 THEN format('a message was leased %s times', c.max_read_ct)
+		WHEN popped <> want_ready THEN format('%s messages popped instead of %s', popped, want_ready)
+		WHEN deleted <> want_leased THEN format('%s messages deleted instead of %s', deleted, want_leased)
+		WHEN ids <> popped + deleted THEN format('%s ids in %s drained messages', ids, popped + deleted)
+		WHEN damaged > 0 THEN format('%s messages altered', damaged)
+		WHEN remaining > 0 THEN format('%s messages left in the table', remaining)
+		ELSE 'ok' END;
+END $$;

@@ -1,0 +1,121 @@
+-- The heap queue: the SQL design that the hot queue is measured against.
+--
+-- A plain table with a primary key and an index on vt. Consumers walk the
+-- primary key with FOR UPDATE SKIP LOCKED, write the lease with UPDATE, and
+-- acknowledge with DELETE. Statements are built at run time because a queue is
+-- a table, as every implementation of this design has to do; they are therefore
+-- planned at each call.
+--
+-- Argument names and results follow the pgmq API, so that the harness drives
+-- both kinds of queue with the same statements. Only the verbs that the
+-- workloads need are here.
+CREATE SCHEMA bench_heap;
+
+CREATE TYPE bench_heap.message_record AS (
+	msg_id bigint,
+	read_ct integer,
+	enqueued_at timestamptz,
+	last_read_at timestamptz,
+	vt timestamptz,
+	message jsonb,
+	headers jsonb);
+
+CREATE FUNCTION bench_heap.table_of(queue_name text) RETURNS text LANGUAGE plpgsql AS $$
+BEGIN
+	IF queue_name ~ '[$;'']|--' THEN
+		RAISE EXCEPTION 'queue name "%" contains a reserved character', queue_name;
+	END IF;
+	RETURN lower('q_' || queue_name);
+END $$;
+
+CREATE FUNCTION bench_heap.create(queue_name text) RETURNS void LANGUAGE plpgsql AS $$
+DECLARE
+	tab text := bench_heap.table_of(queue_name);
+BEGIN
+	EXECUTE format(
+		'CREATE TABLE bench_heap.%I (
+			msg_id bigint PRIMARY KEY GENERATED ALWAYS AS IDENTITY,
+			read_ct integer NOT NULL DEFAULT 0,
+			enqueued_at timestamptz NOT NULL DEFAULT now(),
+			last_read_at timestamptz,
+			vt timestamptz NOT NULL,
+			message jsonb,
+			headers jsonb)', tab);
+	EXECUTE format('CREATE INDEX %I ON bench_heap.%I (vt)', tab || '_vt_idx', tab);
+END $$;
+
+CREATE FUNCTION bench_heap.drop_queue(queue_name text) RETURNS boolean LANGUAGE plpgsql AS $$
+BEGIN
+	EXECUTE format('DROP TABLE IF EXISTS bench_heap.%I', bench_heap.table_of(queue_name));
+	RETURN true;
+END $$;
+
+CREATE FUNCTION bench_heap.send(queue_name text, msg jsonb) RETURNS SETOF bigint LANGUAGE plpgsql AS $$
+BEGIN
+	RETURN QUERY EXECUTE format(
+		'INSERT INTO bench_heap.%I (vt, message, headers) VALUES (clock_timestamp(), $1, NULL) RETURNING msg_id',
+		bench_heap.table_of(queue_name)) USING msg;
+END $$;
+
+CREATE FUNCTION bench_heap.send_batch(queue_name text, msgs jsonb[]) RETURNS SETOF bigint LANGUAGE plpgsql AS $$
+BEGIN
+	IF msgs IS NULL OR cardinality(msgs) = 0 THEN
+		RAISE EXCEPTION 'a batch needs at least one message';
+	END IF;
+	RETURN QUERY EXECUTE format(
+		'INSERT INTO bench_heap.%I (vt, message, headers)
+		 SELECT $2, m, NULL FROM unnest($1) AS m RETURNING msg_id',
+		bench_heap.table_of(queue_name)) USING msgs, clock_timestamp();
+END $$;
+
+CREATE FUNCTION bench_heap.read(queue_name text, vt integer, qty integer)
+RETURNS SETOF bench_heap.message_record LANGUAGE plpgsql AS $$
+BEGIN
+	RETURN QUERY EXECUTE format(
+		'WITH claimed AS (
+			SELECT c.msg_id FROM bench_heap.%1$I c
+			WHERE c.vt <= clock_timestamp()
+			ORDER BY c.msg_id
+			LIMIT $1
+			FOR UPDATE SKIP LOCKED)
+		 UPDATE bench_heap.%1$I m
+		 SET read_ct = m.read_ct + 1,
+			 last_read_at = clock_timestamp(),
+			 vt = clock_timestamp() + make_interval(secs => $2)
+		 FROM claimed
+		 WHERE m.msg_id = claimed.msg_id
+		 RETURNING m.msg_id, m.read_ct, m.enqueued_at, m.last_read_at, m.vt, m.message, m.headers',
+		bench_heap.table_of(queue_name)) USING qty, vt;
+END $$;
+
+CREATE FUNCTION bench_heap.pop(queue_name text, qty integer DEFAULT 1)
+RETURNS SETOF bench_heap.message_record LANGUAGE plpgsql AS $$
+BEGIN
+	RETURN QUERY EXECUTE format(
+		'WITH claimed AS (
+			SELECT c.msg_id FROM bench_heap.%1$I c
+			WHERE c.vt <= clock_timestamp()
+			ORDER BY c.msg_id
+			LIMIT $1
+			FOR UPDATE SKIP LOCKED)
+		 DELETE FROM bench_heap.%1$I m
+		 USING claimed
+		 WHERE m.msg_id = claimed.msg_id
+		 RETURNING m.msg_id, m.read_ct, m.enqueued_at, m.last_read_at, m.vt, m.message, m.headers',
+		bench_heap.table_of(queue_name)) USING qty;
+END $$;
+
+CREATE FUNCTION bench_heap.delete(queue_name text, msg_id bigint) RETURNS boolean LANGUAGE plpgsql AS $$
+DECLARE
+	gone bigint;
+BEGIN
+	EXECUTE format('DELETE FROM bench_heap.%I WHERE msg_id = $1 RETURNING msg_id',
+		bench_heap.table_of(queue_name)) INTO gone USING msg_id;
+	RETURN gone IS NOT NULL;
+END $$;
+
+CREATE FUNCTION bench_heap.delete(queue_name text, msg_ids bigint[]) RETURNS SETOF bigint LANGUAGE plpgsql AS $$
+BEGIN
+	RETURN QUERY EXECUTE format('DELETE FROM bench_heap.%I WHERE msg_id = ANY ($1) RETURNING msg_id',
+		bench_heap.table_of(queue_name)) USING msg_ids;
+END $$;

@@ -1,0 +1,31 @@
+# W2: consumers on a deep queue; what they read stays leased.
+
+w2_title() {
+	echo "read, $PRELOAD messages preloaded, leases kept"
+}
+
+w2_target() {
+	echo ">= 80 % of the floor lease; never fewer with more clients; WAL <= 90 B per lease at qty 1, <= 40 B at qty 100"
+}
+
+w2_cells() {
+	local clients
+	for clients in $(clients_or 1 8 32); do
+		echo "read $clients 1"
+	done
+	echo "read100 4 100"
+}
+
+w2_script() {
+	case $SIDE in
+		floor) echo "SELECT bench_floor.floor_lease('bench_floor.q_bench', $QTY);" ;;
+		*) echo "SELECT msg_id FROM $SCHEMA.read('bench', 86400, $QTY);" ;;
+	esac
+}
+
+w2_cell() {
+	queue_create bench
+	queue_fill bench "$PRELOAD"
+	queue_settle bench
+	w2_script | stage "$CELL" bench lease
+}

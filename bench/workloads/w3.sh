@@ -1,0 +1,82 @@
+# W3: send, read and delete in turn, at a steady depth. A client that reads too
+# little or finds its message deleted by somebody else leaves a note.
+
+W3_DEPTH=1000
+
+w3_title() {
+	echo "send + read + delete at a steady depth of $W3_DEPTH; a call is the three statements"
+}
+
+w3_target() {
+	echo ">= 3 x the heap queue at qty 1, >= 10 x at qty 100; drift >= 0.98 over ten minutes (--seconds 600); WAL <= 450 B per message in all"
+}
+
+w3_cells() {
+	local clients
+	for clients in $(clients_or 8); do
+		echo "cycle $clients 1"
+	done
+	echo "cycle100 4 100"
+}
+
+# The floor leases rows of a table beside it, so that no row is leased while it
+# is deleted.
+w3_floor_script() {
+	if [ "$QTY" -eq 1 ]; then
+		echo "SELECT bench_floor.floor_insert('bench_floor.q_bench', '$PAYLOAD'::jsonb);"
+	else
+		echo "SELECT bench_floor.floor_multi_insert('bench_floor.q_bench', $(batch_payload "$QTY"));"
+	fi
+	echo "SELECT bench_floor.floor_lease('bench_floor.q_leases', $QTY);"
+	echo "SELECT bench_floor.floor_delete('bench_floor.q_bench');"
+}
+
+w3_single_script() {
+	cat <<-SQL
+		\set msg_id 0
+		SELECT $SCHEMA.send('bench', '$PAYLOAD'::jsonb);
+		SELECT msg_id FROM $SCHEMA.read('bench', 600, 1) \aset
+		\if :msg_id = 0
+		SELECT bench.note('short', 1);
+		\else
+		SELECT $SCHEMA.delete('bench', :msg_id::bigint) AS gone \gset
+		\if not :gone
+		SELECT bench.note('repeat', 1);
+		\endif
+		\endif
+	SQL
+}
+
+w3_batch_script() {
+	cat <<-SQL
+		SELECT $SCHEMA.send_batch('bench', $(batch_payload "$QTY"));
+		SELECT coalesce(array_agg(msg_id), '{}') AS ids, count(*) AS got FROM $SCHEMA.read('bench', 600, $QTY) \gset
+		SELECT count(*) AS gone FROM $SCHEMA.delete('bench', :ids::bigint[]) \gset
+		\if :got < $QTY
+		SELECT bench.note('short', $QTY - :got::bigint);
+		\endif
+		\if :gone < :got
+		SELECT bench.note('repeat', :got::bigint - :gone::bigint);
+		\endif
+	SQL
+}
+
+w3_script() {
+	case $SIDE-$QTY in
+		floor-*) w3_floor_script ;;
+		*-1) w3_single_script ;;
+		*) w3_batch_script ;;
+	esac
+}
+
+w3_cell() {
+	if [ "$SIDE" = floor ]; then
+		queue_create leases
+		queue_fill leases "$W3_DEPTH"
+		queue_unchecked leases
+	fi
+	queue_create bench
+	queue_fill bench "$W3_DEPTH"
+	queue_settle bench
+	w3_script | stage "$CELL" bench cycle
+}

@@ -1,0 +1,190 @@
+/*
+ * am.h
+ *	  The table access method `pgmq`: rows of hot queues on heap pages.
+ *
+ * Storage is the heap's; this layer adds three things to it: leases are
+ * written in place (am_lease.c), rows are presented as SQL expects them
+ * (am_present.c), and claims count as row locks (am_lock.c).  The verbs of the
+ * API's fast path (am_claim.c, am_ack.c, am_send.c) live here too, because
+ * they are about rows on pages.
+ */
+#ifndef PGMQ_AM_H
+#define PGMQ_AM_H
+
+#include "common/compat.h"
+#include "common/queue_row.h"
+#include "storage/buf.h"
+#include "xact/xact.h"
+
+/* What a relation allows; cached per backend until the relcache says no. */
+typedef struct RelationFacts
+{
+	Oid			relid;			/* key */
+	bool		is_valid;
+	bool		is_hot;			/* stored by our access method */
+	bool		is_queue;		/* has a queue table's columns, as created */
+	bool		is_archive;		/* has an archive table's columns */
+	bool		can_send;		/* fast path: insert */
+	bool		can_read;		/* fast path: lease in place */
+	bool		can_ack;		/* fast path: delete */
+	bool		can_archive;	/* fast path: insert into the archive */
+	bool		has_indexes;
+	bool		is_published;	/* changes must be decodable: no leases in place */
+	Oid			sequence;		/* of msg_id */
+	BlockNumber known_blocks;	/* the file had this many */
+} RelationFacts;
+
+/* How a row looked when its page was locked. */
+typedef enum RowState
+{
+	ROW_LIVE,					/* committed (or ours), and free for us */
+	ROW_LOCKED,					/* another transaction locks or deletes it */
+	ROW_GONE,					/* deleted, or never was */
+	ROW_INVISIBLE				/* inserted by somebody not finished, or later
+								 * than our snapshot */
+} RowState;
+
+typedef struct Row
+{
+	HeapTuple	tuple;			/* copy, palloc'd; NULL unless live or locked */
+	bool		has_head;
+	QueueRowHead head;			/* copy, valid if has_head */
+	TransactionId locker;		/* ROW_LOCKED: raw xmax */
+	bool		locker_is_multi;
+} Row;
+
+/* One row handed to the API: the stored tuple and the lease to show on it. */
+typedef void (*RowSink) (void *state, HeapTuple tuple, const Lease *lease);
+
+typedef struct ClaimRequest
+{
+	int64		max_rows;
+	int32		vt_seconds;
+	bool		is_pop;			/* delete instead of lease */
+	Datum		conditional;	/* jsonb the message must contain */
+	bool		has_conditional;
+	RowSink		sink;
+	void	   *sink_state;
+	bool		met_locked;		/* out: passed over rows others lock */
+	bool		needs_sql;		/* out: the ring cannot answer, nothing done */
+} ClaimRequest;
+
+/* am_handler.c */
+extern const TableAmRoutine *pgmq_am_routine(void);
+extern bool pgmq_am_is_ours(Relation rel);
+extern const TableAmRoutine *pgmq_heap_routine(void);
+extern void pgmq_am_init(void);
+
+/* am_facts.c */
+extern RelationFacts *pgmq_am_facts(Relation rel);
+extern void pgmq_am_facts_init(void);
+
+/* am_present.c */
+extern void pgmq_am_present(Relation rel, TupleTableSlot *slot);
+extern HeapTuple pgmq_am_stored_form(Relation rel, HeapTuple tuple);
+extern HeapTuple pgmq_am_with_lease(TupleDesc desc, HeapTuple tuple,
+									const Lease *lease);
+extern void pgmq_am_row_values(HeapTuple tuple, TupleDesc desc, int64 *msg_id,
+							   Lease *lease, bool *has_msg_id);
+extern bool pgmq_am_is_raw;
+
+/* am_row.c */
+extern RowState pgmq_am_look(Relation rel, const ItemPointerData *tid,
+							 int64 msg_id, bool want_tuple, Row *row);
+extern RowState pgmq_am_look_latest(Relation rel, const ItemPointerData *tid,
+									int64 msg_id, Row *row);
+extern bool pgmq_am_find_on_page(Relation rel, Buffer buffer,
+								 const ItemPointerData *tid, HeapTuple tuple);
+
+/* am_lock.c */
+extern void pgmq_am_wait_for(VirtualTransactionId owner);
+extern TM_Result pgmq_am_delete_tid(Relation rel, ItemPointer tid, CommandId cid,
+									Snapshot crosscheck, bool wait,
+									bool must_recheck, TM_FailureData *tmfd,
+									bool changing_partition, Row *row);
+extern TM_Result pgmq_am_update_tid(Relation rel, ItemPointer otid,
+									HeapTuple tuple, CommandId cid,
+									Snapshot crosscheck, bool wait,
+									bool must_recheck, TM_FailureData *tmfd,
+									LockTupleMode *lockmode,
+									TU_UpdateIndexes *update_indexes);
+extern void pgmq_am_lock_row(Relation rel, ItemPointer tid);
+extern TM_Result pgmq_am_tuple_lock(Relation rel, ItemPointer tid,
+									Snapshot snapshot, TupleTableSlot *slot,
+									CommandId cid, LockTupleMode mode,
+									LockWaitPolicy wait_policy, uint8 flags,
+									TM_FailureData *tmfd);
+
+/* am_index.c */
+extern double pgmq_am_index_build_range_scan(Relation rel, Relation index,
+											 struct IndexInfo *info,
+											 bool allow_sync, bool anyvisible,
+											 bool progress,
+											 BlockNumber start_block,
+											 BlockNumber n_blocks,
+											 IndexBuildCallback callback,
+											 void *callback_state,
+											 TableScanDesc scan);
+extern void pgmq_am_index_validate_scan(Relation rel, Relation index,
+										struct IndexInfo *info,
+										Snapshot snapshot,
+										struct ValidateIndexState *state);
+typedef struct IndexWriter
+{
+	Relation	rel;
+	EState	   *estate;
+	ResultRelInfo *rri;
+	TupleTableSlot *slot;
+} IndexWriter;
+
+extern IndexWriter *pgmq_am_index_writer(Relation rel);
+extern void pgmq_am_index_insert(IndexWriter *writer, HeapTuple tuple,
+								 bool is_update, bool only_summarizing);
+extern void pgmq_am_index_close(IndexWriter *writer);
+extern void pgmq_am_insert_index_entries(Relation rel, HeapTuple tuple,
+										 bool is_update,
+										 bool only_summarizing);
+
+/* am_lease.c */
+extern void pgmq_am_write_leases(XactQueue *queue, int *messages, int n);
+extern void pgmq_am_update_leases(XactQueue *queue, int *messages, int n);
+extern void pgmq_am_lease_by_update(Relation rel, const ItemPointerData *tid,
+									const Lease *lease);
+extern void pgmq_am_restore_lease(Relation rel, const ItemPointerData *tid,
+								  int64 msg_id, const Lease *before);
+
+/* am_load.c */
+extern bool pgmq_am_ready_ring(Relation rel, XactQueue *queue, TimestampTz now);
+extern void pgmq_am_settle_all(Relation rel, XactQueue *queue);
+extern void pgmq_am_settle_row(Relation rel, XactQueue *queue, int64 msg_id,
+							   const ItemPointerData *tid);
+
+/* am_send.c */
+extern int64 pgmq_am_send(Relation rel, RelationFacts *facts, Datum message,
+						  bool message_is_null, Datum headers,
+						  bool headers_is_null, TimestampTz visible_at);
+extern void pgmq_am_send_many(Relation rel, RelationFacts *facts, int n,
+							  const Datum *messages, const bool *message_nulls,
+							  const Datum *headers, const bool *header_nulls,
+							  TimestampTz visible_at, int64 *msg_ids);
+
+/* am_claim.c */
+extern int64 pgmq_am_claim(Relation rel, ClaimRequest *request);
+
+/* am_ack.c */
+extern bool pgmq_am_can_find(Relation rel);
+extern int	pgmq_am_delete_message(Relation rel, int64 msg_id, RowSink sink,
+								   void *sink_state);
+extern int	pgmq_am_extend_message(Relation rel, int64 msg_id,
+								   TimestampTz visible_at, RowSink sink,
+								   void *sink_state);
+
+/* am_check.c */
+typedef void (*CheckSink) (void *state, int64 msg_id, const ItemPointerData *tid,
+						   const char *problem);
+extern void pgmq_am_check(Relation rel, CheckSink sink, void *sink_state);
+
+/* am_hooks.c */
+extern void pgmq_am_hooks_init(void);
+
+#endif							/* PGMQ_AM_H */

@@ -1,0 +1,333 @@
+/*
+ * am_claim.c
+ *	  Reading and popping on the fast path.
+ *
+ * Slots are taken under the ring lock and only then looked at on their pages:
+ * the ring says what to look at next, the page whether that is true.  What the
+ * page refuses stays claimed until the end of the call, so that the next batch
+ * brings other messages, and is given back then.
+ *
+ * With a condition the order is turned round: look and filter first, claim
+ * what matches, look again.  So a filter hides no message from others.
+ */
+#include "common/compat.h"
+
+#include "access/xact.h"
+#include "am/am.h"
+#include "common/int.h"
+#include "utils/builtins.h"
+#include "utils/jsonb.h"
+#include "utils/timestamp.h"
+
+/* Messages claimed, or peeked at, per hold of the ring lock. */
+#define CLAIM_BATCH 128
+
+typedef struct ClaimState
+{
+	Relation	rel;
+	XactQueue  *queue;
+	ClaimRequest *request;
+	TimestampTz now;
+	int64		n_done;
+	int		   *refused;		/* claims to give back at the end */
+	int			n_refused;
+	int			max_refused;
+} ClaimState;
+
+static void
+refuse(ClaimState *state, int message)
+{
+	if (state->n_refused == state->max_refused)
+	{
+		state->max_refused = Max(64, state->max_refused * 2);
+		state->refused = state->refused ?
+			repalloc(state->refused, state->max_refused * sizeof(int)) :
+			palloc(state->max_refused * sizeof(int));
+	}
+	state->refused[state->n_refused++] = message;
+}
+
+/* The lease columns as this transaction sees them before the claim. */
+static Lease
+current_lease(const XactMessage *message, const Row *row)
+{
+	Lease		lease = message->lease;
+
+	if ((message->flags & (MSG_LEASED | MSG_SENT)) == 0)
+	{
+		lease.read_ct = row->head.read_ct;
+		lease.last_read_at = row->head.last_read_at;
+		lease.visible_at = row->head.visible_at;
+	}
+	return lease;
+}
+
+static Lease
+next_lease(ClaimState *state, const Lease *current)
+{
+	Lease		next;
+
+	if (pg_add_s32_overflow(current->read_ct, 1, &next.read_ct))
+		ereport(ERROR,
+				(errcode(ERRCODE_NUMERIC_VALUE_OUT_OF_RANGE),
+				 errmsg("integer out of range")));
+	next.last_read_at = state->now;
+	next.visible_at = state->now + (int64) state->request->vt_seconds * USECS_PER_SEC;
+	return next;
+}
+
+static void
+pop_row(ClaimState *state, int message, Row *row)
+{
+	XactMessage *m = pgmq_xact_message(message);
+	ItemPointerData tid = m->tid;
+	Lease		lease = current_lease(m, row);
+	TM_FailureData tmfd;
+
+	if (pgmq_am_delete_tid(state->rel, &tid, GetCurrentCommandId(true),
+						   InvalidSnapshot, true, false, &tmfd, false, NULL) != TM_Ok)
+		elog(ERROR, "could not delete a claimed message");
+	state->request->sink(state->request->sink_state, row->tuple, &lease);
+}
+
+static void
+lease_row(ClaimState *state, int message, Row *row)
+{
+	Lease		current = current_lease(pgmq_xact_message(message), row);
+	Lease		lease = next_lease(state, &current);
+
+	if (row->has_head)
+		pgmq_xact_set_lease(message, &lease);
+	else
+	{
+		ItemPointerData tid = pgmq_xact_message(message)->tid;
+
+		pgmq_am_lease_by_update(state->rel, &tid, &lease);
+	}
+	state->request->sink(state->request->sink_state, row->tuple, &lease);
+}
+
+/* A row without a head: its lease columns by the long way. */
+static void
+fill_head(Relation rel, Row *row)
+{
+	Lease		lease;
+	bool		has_msg_id;
+
+	if (row->has_head)
+		return;
+	pgmq_am_row_values(row->tuple, RelationGetDescr(rel), &row->head.msg_id, &lease, &has_msg_id);
+	row->head.read_ct = lease.read_ct;
+	row->head.last_read_at = lease.last_read_at;
+	row->head.visible_at = lease.visible_at;
+}
+
+/*
+ * Look at a message we hold and lease or pop it.  False if it is not to be
+ * had; then it is dealt with too.
+ */
+static bool
+try_message(ClaimState *state, int message)
+{
+	XactMessage *m = pgmq_xact_message(message);
+	bool		is_own = (m->flags & (MSG_SENT | MSG_LEASED)) != 0;
+	RowState	row_state;
+	Row			row;
+
+	row_state = pgmq_am_look(state->rel, &m->tid, m->msg_id, true, &row);
+	if (row_state == ROW_LIVE)
+	{
+		fill_head(state->rel, &row);
+		if (!is_own && row.head.visible_at > state->now)
+		{
+			pgmq_xact_correct(message, row.head.read_ct, row.head.visible_at);
+			row_state = ROW_INVISIBLE;
+		}
+		else if (IsolationUsesXactSnapshot() && !is_own && pgmq_xact_is_newer(message))
+			row_state = ROW_INVISIBLE;
+	}
+	switch (row_state)
+	{
+		case ROW_LIVE:
+			if (state->request->is_pop)
+				pop_row(state, message, &row);
+			else
+				lease_row(state, message, &row);
+			state->n_done++;
+			break;
+		case ROW_LOCKED:
+			state->request->met_locked = true;
+			refuse(state, message);
+			break;
+		case ROW_INVISIBLE:
+			refuse(state, message);
+			break;
+		case ROW_GONE:
+			pgmq_xact_forget_row(message);
+			break;
+	}
+	if (row.tuple != NULL)
+		heap_freetuple(row.tuple);
+	return row_state == ROW_LIVE;
+}
+
+/* Merge what was taken with our own candidates, lowest msg_id first. */
+static int
+try_merged(ClaimState *state, const int *taken, int n_taken, const int *own,
+		   int n_own, int wanted)
+{
+	int			t = 0;
+	int			o = 0;
+	int			n = 0;
+
+	while (n < wanted && (t < n_taken || o < n_own))
+	{
+		bool		take_own = t == n_taken ||
+			(o < n_own && pgmq_xact_message(own[o])->msg_id <
+			 pgmq_xact_message(taken[t])->msg_id);
+
+		n += try_message(state, take_own ? own[o++] : taken[t++]);
+	}
+	pgmq_xact_give_back_many(state->queue, taken + t, n_taken - t);
+	return o;
+}
+
+static void
+claim_in_order(ClaimState *state)
+{
+	int		   *own;
+	int			n_own = pgmq_xact_own_candidates(state->queue, state->now, &own);
+	int			taken[CLAIM_BATCH];
+
+	while (state->n_done < state->request->max_rows)
+	{
+		int			wanted = (int) Min(state->request->max_rows - state->n_done, CLAIM_BATCH);
+		int			n = pgmq_xact_take_ready(state->queue, state->now, wanted, taken);
+		int			used = try_merged(state, taken, n, own, n_own, wanted);
+
+		own += used;
+		n_own -= used;
+		if (n == 0 && n_own == 0)
+			break;
+		CHECK_FOR_INTERRUPTS();
+	}
+}
+
+/* Does the message at hand contain what the caller asks for? */
+static bool
+matches(ClaimState *state, HeapTuple tuple)
+{
+	bool		isnull;
+	Datum		message = heap_getattr(tuple, ATTNUM_MESSAGE,
+									   RelationGetDescr(state->rel), &isnull);
+
+	return !isnull &&
+		DatumGetBool(DirectFunctionCall2(jsonb_contains, message,
+										 state->request->conditional));
+}
+
+static bool
+row_matches(ClaimState *state, const ItemPointerData *tid, int64 msg_id)
+{
+	Row			row;
+	bool		result;
+
+	if (pgmq_am_look(state->rel, tid, msg_id, true, &row) != ROW_LIVE)
+	{
+		/* Locked, gone or invisible: claiming it finds out and tidies up. */
+		if (row.tuple == NULL)
+			return true;
+	}
+	result = matches(state, row.tuple);
+	heap_freetuple(row.tuple);
+	return result;
+}
+
+/* The own candidates that match, in place; returns how many. */
+static int
+filter_own(ClaimState *state, int *own, int n)
+{
+	int			kept = 0;
+
+	for (int i = 0; i < n; i++)
+	{
+		XactMessage *message = pgmq_xact_message(own[i]);
+
+		if (row_matches(state, &message->tid, message->msg_id))
+			own[kept++] = own[i];
+	}
+	return kept;
+}
+
+static void
+claim_matching(ClaimState *state)
+{
+	MessageRef	refs[CLAIM_BATCH];
+	MessageRef	last;
+	int		   *own;
+	int			n_own = pgmq_xact_own_candidates(state->queue, state->now, &own);
+	int			o = 0;
+	bool		is_first = true;
+	int			n;
+
+	n_own = filter_own(state, own, n_own);
+	do
+	{
+		n = pgmq_xact_peek_ready(state->queue, state->now, is_first ? NULL : &last,
+								 CLAIM_BATCH, refs);
+		is_first = false;
+		for (int i = 0; i < n && state->n_done < state->request->max_rows; i++)
+		{
+			int			message;
+
+			CHECK_FOR_INTERRUPTS();
+			while (o < n_own && state->n_done < state->request->max_rows &&
+				   pgmq_xact_message(own[o])->msg_id < refs[i].msg_id)
+				(void) try_message(state, own[o++]);
+			if (state->n_done < state->request->max_rows &&
+				row_matches(state, &refs[i].tid, refs[i].msg_id) &&
+				pgmq_xact_take_ref(state->queue, &refs[i], state->now, &message))
+				(void) try_message(state, message);
+		}
+		if (n > 0)
+			last = refs[n - 1];
+	} while (n > 0 && state->n_done < state->request->max_rows);
+	while (o < n_own && state->n_done < state->request->max_rows)
+		(void) try_message(state, own[o++]);
+}
+
+/*
+ * Claim up to request->max_rows messages, lowest msg_id first, and lease or
+ * pop them; each is handed to the sink.  Returns how many.
+ *
+ * The caller holds RowExclusiveLock on rel, has checked privileges and the
+ * relation's facts.  With needs_sql set on return nothing was done.
+ */
+int64
+pgmq_am_claim(Relation rel, ClaimRequest *request)
+{
+	ClaimState	state = {0};
+
+	request->met_locked = false;
+	request->needs_sql = false;
+	state.rel = rel;
+	state.queue = pgmq_xact_queue(rel);
+	state.request = request;
+	state.now = GetCurrentTimestamp();
+	if (!pgmq_xact_queue_is_usable(state.queue) ||
+		!pgmq_am_ready_ring(rel, state.queue, state.now))
+	{
+		request->needs_sql = true;
+		return 0;
+	}
+	if (request->has_conditional)
+		claim_matching(&state);
+	else
+		claim_in_order(&state);
+	pgmq_xact_give_back_many(state.queue, state.refused, state.n_refused);
+	if (request->is_pop && state.n_done > 0)
+		CommandCounterIncrement();
+	if (state.n_done == 0 && pgmq_xact_undecided(state.queue) > 0)
+		pgmq_am_settle_all(rel, state.queue);
+	return state.n_done;
+}

@@ -1,0 +1,350 @@
+/*
+ * am_lease.c
+ *	  Writing leases to pages.
+ *
+ * A lease overwrites 20 bytes of a row in place (queue_row.h).  All leases
+ * that fall on one page make one WAL record, of the server's own generic kind,
+ * so that recovery, standbys and pg_rewind replay it without our library.
+ * The record is put together by hand: per changed range its offset on the
+ * page, its length and its bytes, as generic_redo() expects them
+ * (generic_xlog.c, applyPageRedo); GenericXLogFinish() would copy and compare
+ * the whole page instead.
+ *
+ * Called at PRE_COMMIT, for messages this transaction has claimed, so nobody
+ * else leases, deletes or updates the row; a row lock somebody took and that
+ * does not change the row is legal.
+ */
+#include "common/compat.h"
+
+#include "access/generic_xlog.h"
+#include "access/table.h"
+#include "access/tableam.h"
+#include "access/xact.h"
+#include "access/xloginsert.h"
+#include "am/am.h"
+#include "storage/bufmgr.h"
+#include "utils/memutils.h"
+#include "utils/snapmgr.h"
+#include "utils/timestamp.h"
+
+/* From read_ct to the end of vt: what one lease changes, padding included. */
+#define LEASE_RANGES 2
+#define READ_CT_SIZE sizeof(int32)
+#define TIMES_SIZE (2 * sizeof(TimestampTz))
+#define RANGE_HEADER_SIZE (2 * sizeof(OffsetNumber))
+#define LEASE_RECORD_SIZE \
+	(LEASE_RANGES * RANGE_HEADER_SIZE + READ_CT_SIZE + TIMES_SIZE)
+
+StaticAssertDecl(offsetof(QueueRowHead, visible_at) ==
+				 offsetof(QueueRowHead, last_read_at) + sizeof(TimestampTz),
+				 "last_read_at and vt are one range");
+
+/* The WAL image of the leases on one page. */
+typedef struct PageRecord
+{
+	int			length;
+	char		data[MaxHeapTuplesPerPage * LEASE_RECORD_SIZE];
+} PageRecord;
+
+static void
+append_range(PageRecord *record, Page page, const void *start, Size length)
+{
+	OffsetNumber offset = (OffsetNumber) ((const char *) start - (const char *) page);
+	OffsetNumber n_bytes = (OffsetNumber) length;
+	char	   *at = record->data + record->length;
+
+	Assert(record->length + RANGE_HEADER_SIZE + length <= sizeof(record->data));
+	memcpy(at, &offset, sizeof(offset));
+	memcpy(at + sizeof(offset), &n_bytes, sizeof(n_bytes));
+	memcpy(at + RANGE_HEADER_SIZE, start, length);
+	record->length += (int) (RANGE_HEADER_SIZE + length);
+}
+
+/* Aligned stores: a reader without the lock sees each field whole. */
+static void
+overwrite(Page page, QueueRowHead *head, const Lease *lease, PageRecord *record)
+{
+	*(volatile int32 *) &head->read_ct = lease->read_ct;
+	*(volatile TimestampTz *) &head->last_read_at = lease->last_read_at;
+	*(volatile TimestampTz *) &head->visible_at = lease->visible_at;
+	append_range(record, page, &head->read_ct, READ_CT_SIZE);
+	append_range(record, page, &head->last_read_at, TIMES_SIZE);
+}
+
+/* Log what was changed on the page; inside the critical section. */
+static void
+log_page(Relation rel, Buffer buffer, PageRecord *record)
+{
+	XLogRecPtr	lsn;
+
+	if (!RelationNeedsWAL(rel))
+		return;
+	XLogBeginInsert();
+	XLogRegisterBuffer(0, buffer, REGBUF_STANDARD);
+	XLogRegisterBufData(0, record->data, record->length);
+	lsn = XLogInsert(RM_GENERIC_ID, 0);
+	PageSetLSN(BufferGetPage(buffer), lsn);
+}
+
+/* The row's head if the message is there and may be leased, else NULL. */
+static QueueRowHead *
+find_leasable(Relation rel, Buffer buffer, XactMessage *message)
+{
+	HeapTupleData tuple;
+	QueueRowHead *head;
+
+	if (!pgmq_am_find_on_page(rel, buffer, &message->tid, &tuple) ||
+		!queue_row_has_head(tuple.t_data))
+		return NULL;
+	head = queue_row_head(tuple.t_data);
+	if (head->msg_id != message->msg_id)
+		return NULL;
+	switch (HeapTupleSatisfiesUpdate(&tuple, GetCurrentCommandId(false), buffer))
+	{
+		case TM_Ok:
+			return head;
+		case TM_BeingModified:
+			return HEAP_XMAX_IS_LOCKED_ONLY(tuple.t_data->t_infomask) ? head : NULL;
+		default:
+			return NULL;
+	}
+}
+
+/* Write the leases of messages that lie on one page. */
+static void
+write_page(Relation rel, const int *messages, int n)
+{
+	static PageRecord record;
+	QueueRowHead *heads[MaxHeapTuplesPerPage];
+	Buffer		buffer;
+	int			n_found = 0;
+
+	Assert(n <= MaxHeapTuplesPerPage);
+	buffer = ReadBuffer(rel, ItemPointerGetBlockNumber(&pgmq_xact_message(messages[0])->tid));
+	LockBuffer(buffer, BUFFER_LOCK_EXCLUSIVE);
+	for (int i = 0; i < n; i++)
+	{
+		heads[i] = find_leasable(rel, buffer, pgmq_xact_message(messages[i]));
+		n_found += heads[i] != NULL;
+	}
+	if (n_found > 0)
+	{
+		record.length = 0;
+		START_CRIT_SECTION();
+		for (int i = 0; i < n; i++)
+		{
+			XactMessage *message = pgmq_xact_message(messages[i]);
+
+			if (heads[i] == NULL)
+				continue;
+			message->before.read_ct = heads[i]->read_ct;
+			message->before.last_read_at = heads[i]->last_read_at;
+			message->before.visible_at = heads[i]->visible_at;
+			message->is_written = true;
+			overwrite(BufferGetPage(buffer), heads[i], &message->lease, &record);
+		}
+		MarkBufferDirty(buffer);
+		log_page(rel, buffer, &record);
+		END_CRIT_SECTION();
+	}
+	UnlockReleaseBuffer(buffer);
+}
+
+/* Messages in TID order; one page record for each run on the same block. */
+static void
+write_pages(Relation rel, const int *messages, int n)
+{
+	int			start = 0;
+
+	for (int i = 1; i <= n; i++)
+	{
+		BlockNumber block = ItemPointerGetBlockNumber(&pgmq_xact_message(messages[start])->tid);
+
+		if (i < n && i - start < MaxHeapTuplesPerPage &&
+			ItemPointerGetBlockNumber(&pgmq_xact_message(messages[i])->tid) == block)
+			continue;
+		write_page(rel, messages + start, i - start);
+		start = i;
+	}
+}
+
+static int
+compare_by_tid(const void *a, const void *b)
+{
+	return ItemPointerCompare(&pgmq_xact_message(*(const int *) a)->tid,
+							  &pgmq_xact_message(*(const int *) b)->tid);
+}
+
+static int
+compare_by_msg_id(const void *a, const void *b)
+{
+	int64		id_a = pgmq_xact_message(*(const int *) a)->msg_id;
+	int64		id_b = pgmq_xact_message(*(const int *) b)->msg_id;
+
+	return id_a < id_b ? -1 : (id_a > id_b ? 1 : 0);
+}
+
+/* The index in messages[] (ordered by msg_id) of a msg_id, or -1. */
+static int
+search_msg_id(const int *messages, int n, int64 msg_id)
+{
+	int			low = 0;
+	int			high = n - 1;
+
+	while (low <= high)
+	{
+		int			middle = low + (high - low) / 2;
+		int64		id = pgmq_xact_message(messages[middle])->msg_id;
+
+		if (id == msg_id)
+			return middle;
+		if (id < msg_id)
+			low = middle + 1;
+		else
+			high = middle - 1;
+	}
+	return -1;
+}
+
+/*
+ * This transaction rewrote the table after it had claimed messages: find them
+ * in the new file by msg_id.  The rewrite's lock keeps everybody else out.
+ */
+static void
+write_to_new_file(Relation rel, int *messages, int n)
+{
+	TupleTableSlot *slot = table_slot_create(rel, NULL);
+	TableScanDesc scan = table_beginscan_strat(rel, SnapshotSelf, 0, NULL, true, false);
+	int		   *found = palloc(n * sizeof(int));
+	int			n_found = 0;
+
+	qsort(messages, n, sizeof(int), compare_by_msg_id);
+	while (table_scan_getnextslot(scan, ForwardScanDirection, slot))
+	{
+		bool		isnull;
+		Datum		id = slot_getattr(slot, ATTNUM_MSG_ID, &isnull);
+		int			at = isnull ? -1 : search_msg_id(messages, n, DatumGetInt64(id));
+
+		if (at < 0 || n_found == n)
+			continue;
+		pgmq_xact_message(messages[at])->tid = slot->tts_tid;
+		found[n_found++] = messages[at];
+	}
+	table_endscan(scan);
+	ExecDropSingleTupleTableSlot(slot);
+	qsort(found, n_found, sizeof(int), compare_by_tid);
+	if (n_found > 0)
+		write_pages(rel, found, n_found);
+	pfree(found);
+}
+
+/* Has the table our lease columns still, and in our storage? */
+static bool
+can_lease_in_place(Relation rel)
+{
+	return pgmq_am_is_ours(rel) && descr_is_queue(RelationGetDescr(rel));
+}
+
+/*
+ * XactStorage.write_leases.  A queue that this transaction has dropped or
+ * emptied has nothing left to lease.
+ */
+void
+pgmq_am_write_leases(XactQueue *queue, int *messages, int n)
+{
+	Relation	rel = try_table_open(queue->relid, NoLock);
+
+	if (rel == NULL)
+		return;
+	if (!can_lease_in_place(rel))
+		 /* converted by this transaction: the rewrite has kept the leases */ ;
+	else if (RelFileLocatorEquals(REL_LOCATOR(rel), queue->locator))
+		write_pages(rel, messages, n);
+	else
+		write_to_new_file(rel, messages, n);
+	table_close(rel, NoLock);
+}
+
+/*
+ * Lease a row by an ordinary UPDATE, where it cannot be done in place: the row
+ * stores a NULL, or its transaction is about to be prepared.  The caller has
+ * claimed the row; raises 40001 if it is not there as claimed.
+ */
+void
+pgmq_am_lease_by_update(Relation rel, const ItemPointerData *tid, const Lease *lease)
+{
+	HeapTupleData current;
+	HeapTuple	leased;
+	HeapTuple	stored;
+	Buffer		buffer;
+	TM_FailureData tmfd;
+	LockTupleMode mode;
+	TU_UpdateIndexes update_indexes;
+
+	current.t_self = *tid;
+	if (!heap_fetch(rel, SnapshotSelf, &current, &buffer, false))
+		ereport(ERROR,
+				(errcode(ERRCODE_T_R_SERIALIZATION_FAILURE),
+				 errmsg("could not serialize access due to concurrent update")));
+	leased = pgmq_am_with_lease(RelationGetDescr(rel), &current, lease);
+	stored = pgmq_am_stored_form(rel, leased);
+	ReleaseBuffer(buffer);
+	stored->t_tableOid = RelationGetRelid(rel);
+	if (pgmq_am_update_tid(rel, unconstify(ItemPointerData *, tid), stored,
+						   GetCurrentCommandId(true), InvalidSnapshot, true, false,
+						   &tmfd, &mode, &update_indexes) != TM_Ok)
+		ereport(ERROR,
+				(errcode(ERRCODE_T_R_SERIALIZATION_FAILURE),
+				 errmsg("could not serialize access due to concurrent update")));
+	if (update_indexes != TU_None)
+		pgmq_am_insert_index_entries(rel, stored, true, TU_IsSummarizing(update_indexes));
+	CommandCounterIncrement();
+}
+
+/* XactStorage.update_leases */
+void
+pgmq_am_update_leases(XactQueue *queue, int *messages, int n)
+{
+	Relation	rel = try_table_open(queue->relid, NoLock);
+
+	if (rel == NULL)
+		return;
+	if (!RelFileLocatorEquals(REL_LOCATOR(rel), queue->locator))
+		ereport(ERROR,
+				(errcode(ERRCODE_FEATURE_NOT_SUPPORTED),
+				 errmsg("cannot prepare a transaction that read from a queue and then rewrote its table")));
+	PushActiveSnapshot(GetTransactionSnapshot());
+	for (int i = 0; i < n; i++)
+	{
+		ItemPointerData tid = pgmq_xact_message(messages[i])->tid;
+		Lease		lease = pgmq_xact_message(messages[i])->lease;
+
+		pgmq_am_lease_by_update(rel, &tid, &lease);
+	}
+	PopActiveSnapshot();
+	table_close(rel, NoLock);
+}
+
+/* Put back what a row was before a lease whose transaction failed. */
+void
+pgmq_am_restore_lease(Relation rel, const ItemPointerData *tid, int64 msg_id,
+					  const Lease *before)
+{
+	static PageRecord record;
+	HeapTupleData tuple;
+	Buffer		buffer = ReadBuffer(rel, ItemPointerGetBlockNumberNoCheck(tid));
+
+	LockBuffer(buffer, BUFFER_LOCK_EXCLUSIVE);
+	if (pgmq_am_find_on_page(rel, buffer, tid, &tuple) &&
+		queue_row_has_head(tuple.t_data) &&
+		queue_row_head(tuple.t_data)->msg_id == msg_id)
+	{
+		record.length = 0;
+		START_CRIT_SECTION();
+		overwrite(BufferGetPage(buffer), queue_row_head(tuple.t_data), before, &record);
+		MarkBufferDirty(buffer);
+		log_page(rel, buffer, &record);
+		END_CRIT_SECTION();
+	}
+	UnlockReleaseBuffer(buffer);
+}

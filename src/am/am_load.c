@@ -1,0 +1,218 @@
+/*
+ * am_load.c
+ *	  Filling a ring from its table, and settling what it is undecided about.
+ *
+ * A scan of the table judges rows not by a snapshot but by what they are now:
+ * committed and live goes in, what an unfinished transaction inserted or
+ * deleted goes in as LIMBO, and everything that commits during the scan
+ * reaches the ring by itself, because the ring exists before the scan starts.
+ * See pgmq_xact_build_add() for rows deleted between the look and the insert.
+ *
+ * The same scan loads cold messages: it inserts what is absent, as far as
+ * there is room, the lowest ids first.
+ */
+#include "common/compat.h"
+
+#include "access/transam.h"
+#include "am/am.h"
+#include "common/limits.h"
+#include "storage/bufmgr.h"
+#include "storage/procarray.h"
+#include "utils/snapmgr.h"
+#include "utils/timestamp.h"
+
+/* Pause before looking again at a row that another backend restores. */
+#define UNDO_PAUSE_US 1000
+
+/* Judge one row; false if the ring need not know it. */
+static bool
+scan_row(HeapTuple tuple, TupleDesc desc, TransactionId oldest_xmin, Buffer buffer,
+		 ScannedRow *row)
+{
+	Lease		lease;
+	bool		has_msg_id;
+
+	row->undecided = InvalidTransactionId;
+	row->is_insert = false;
+	switch (HeapTupleSatisfiesVacuum(tuple, oldest_xmin, buffer))
+	{
+		case HEAPTUPLE_LIVE:
+			break;
+		case HEAPTUPLE_INSERT_IN_PROGRESS:
+			row->undecided = HeapTupleHeaderGetXmin(tuple->t_data);
+			row->is_insert = true;
+			if (TransactionIdIsCurrentTransactionId(row->undecided))
+				return false;	/* on our list already */
+			break;
+		case HEAPTUPLE_DELETE_IN_PROGRESS:
+			row->undecided = HeapTupleHeaderGetUpdateXid(tuple->t_data);
+			break;
+		default:
+			return false;
+	}
+	pgmq_am_row_values(tuple, desc, &row->msg_id, &lease, &has_msg_id);
+	row->tid = tuple->t_self;
+	row->read_ct = lease.read_ct;
+	row->visible_at = lease.visible_at;
+	return has_msg_id;
+}
+
+static int
+scan_page(Relation rel, BlockNumber block, TransactionId oldest_xmin,
+		  BufferAccessStrategy strategy, ScannedRow *rows)
+{
+	Buffer		buffer = ReadBufferExtended(rel, MAIN_FORKNUM, block, RBM_NORMAL, strategy);
+	int			n = 0;
+	Page		page;
+
+	LockBuffer(buffer, BUFFER_LOCK_SHARE);
+	page = BufferGetPage(buffer);
+	for (OffsetNumber offset = FirstOffsetNumber;
+		 offset <= PageGetMaxOffsetNumber(page); offset++)
+	{
+		HeapTupleData tuple;
+		ItemPointerData tid;
+
+		ItemPointerSet(&tid, block, offset);
+		if (pgmq_am_find_on_page(rel, buffer, &tid, &tuple) &&
+			scan_row(&tuple, RelationGetDescr(rel), oldest_xmin, buffer, &rows[n]))
+			n++;
+	}
+	UnlockReleaseBuffer(buffer);
+	return n;
+}
+
+/* Scan the whole table into the ring; the build has begun. */
+static void
+scan_table(Relation rel, XactQueue *queue, TimestampTz now)
+{
+	ScannedRow *rows = palloc(MaxHeapTuplesPerPage * sizeof(ScannedRow));
+	BufferAccessStrategy strategy = GetAccessStrategy(BAS_BULKREAD);
+	TransactionId oldest_xmin = GetOldestNonRemovableTransactionId(rel);
+	BlockNumber n_blocks = RelationGetNumberOfBlocks(rel);
+
+	for (BlockNumber block = 0; block < n_blocks; block++)
+	{
+		uint64		epoch;
+		int			n;
+
+		do
+		{
+			CHECK_FOR_INTERRUPTS();
+			epoch = pgmq_xact_build_epoch(queue);
+			n = scan_page(rel, block, oldest_xmin, strategy, rows);
+		} while (!pgmq_xact_build_add(queue, epoch, rows, n, now));
+	}
+	FreeAccessStrategy(strategy);
+	pfree(rows);
+}
+
+/* An UNDO slot: put the page back, then the slot. */
+static void
+undo_row(Relation rel, XactQueue *queue, const SlotCopy *copy)
+{
+	Lease		before;
+
+	if (!pgmq_xact_undo_take(queue, copy))
+	{
+		pg_usleep(UNDO_PAUSE_US);
+		return;
+	}
+	before.read_ct = copy->read_ct;
+	before.last_read_at = copy->last_read_at;
+	before.visible_at = copy->visible_at;
+	pgmq_am_restore_lease(rel, &copy->tid, copy->msg_id, &before);
+	pgmq_xact_undo_done();
+}
+
+/* A LIMBO slot: if its transaction has ended, the page decides. */
+static void
+settle_limbo_row(Relation rel, XactQueue *queue, const SlotCopy *copy)
+{
+	ScannedRow	scanned;
+	Row			row;
+	RowState	state;
+
+	if (TransactionIdIsInProgress(copy->xid))
+		return;
+	state = pgmq_am_look_latest(rel, &copy->tid, copy->msg_id, &row);
+	if (state == ROW_GONE || state == ROW_INVISIBLE)
+	{
+		pgmq_xact_settle(queue, copy, NULL);
+		return;
+	}
+	scanned.read_ct = row.has_head ? row.head.read_ct : copy->read_ct;
+	scanned.visible_at = row.has_head ? row.head.visible_at : copy->visible_at;
+	pgmq_xact_settle(queue, copy, &scanned);
+}
+
+/* Settle one message, if it is undecided; may leave it so. */
+void
+pgmq_am_settle_row(Relation rel, XactQueue *queue, int64 msg_id,
+				   const ItemPointerData *tid)
+{
+	SlotCopy	copy;
+
+	if (!pgmq_xact_copy_slot(queue, msg_id, tid, &copy))
+		return;
+	if (copy.is_undo)
+		undo_row(rel, queue, &copy);
+	else if (TransactionIdIsValid(copy.xid))
+		settle_limbo_row(rel, queue, &copy);
+}
+
+static void
+settle_some(Relation rel, XactQueue *queue, int max)
+{
+	SlotCopy   *copies = palloc(max * sizeof(SlotCopy));
+	int			n = pgmq_xact_list_undo(queue, max, copies);
+
+	for (int i = 0; i < n; i++)
+		undo_row(rel, queue, &copies[i]);
+	n = pgmq_xact_list_limbo(queue, max, copies);
+	for (int i = 0; i < n; i++)
+		settle_limbo_row(rel, queue, &copies[i]);
+	pfree(copies);
+}
+
+/* Settle all that can be: for the worker and for exact counts. */
+void
+pgmq_am_settle_all(Relation rel, XactQueue *queue)
+{
+	if (pgmq_xact_undecided(queue) > 0)
+		settle_some(rel, queue, pgmq_xact_undecided(queue) + LIMBO_LOOKS_PER_CALL);
+}
+
+/*
+ * Make the ring able to answer: settle a few undecided messages, build it or
+ * load cold messages where that is due.  False if it cannot answer even so
+ * (no room in the pool): the caller takes the SQL path.
+ */
+bool
+pgmq_am_ready_ring(Relation rel, XactQueue *queue, TimestampTz now)
+{
+	bool		has_loaded = false;
+
+	if (pgmq_xact_undecided(queue) > 0)
+		settle_some(rel, queue, LIMBO_LOOKS_PER_CALL);
+	while (pgmq_xact_must_load(queue, now))
+	{
+		if (has_loaded)
+			return false;
+		switch (pgmq_xact_build_begin(queue, now))
+		{
+			case BUILD_STARTED:
+				scan_table(rel, queue, now);
+				pgmq_xact_build_end(queue, true);
+				has_loaded = true;
+				break;
+			case BUILD_BY_ANOTHER:
+				pgmq_xact_build_wait(queue);
+				break;
+			case BUILD_NOT_NEEDED:
+				break;
+		}
+		CHECK_FOR_INTERRUPTS();
+	}
+	return true;
+}

@@ -1,0 +1,154 @@
+/*
+ * am_row.c
+ *	  Looking at one row of a queue: the page's answer to a ring slot's hint.
+ *
+ * The page is locked for the look only, share mode.  What it says stays true
+ * afterwards as far as a claim, a row lock or a guard keeps others away.
+ */
+#include "common/compat.h"
+
+#include "access/multixact.h"
+#include "access/xact.h"
+#include "am/am.h"
+#include "storage/bufmgr.h"
+#include "storage/procarray.h"
+#include "utils/snapmgr.h"
+
+/* Is the row's xmax a lock that only this transaction holds? */
+static bool
+is_only_locked_by_us(HeapTuple tuple)
+{
+	uint16		infomask = tuple->t_data->t_infomask;
+	TransactionId xmax = HeapTupleHeaderGetRawXmax(tuple->t_data);
+	MultiXactMember *members;
+	int			n;
+	bool		only_us = true;
+
+	if (!HEAP_XMAX_IS_LOCKED_ONLY(infomask))
+		return false;
+	if ((infomask & HEAP_XMAX_IS_MULTI) == 0)
+		return TransactionIdIsCurrentTransactionId(xmax);
+	n = GetMultiXactIdMembers(xmax, &members, false, true);
+	for (int i = 0; i < n; i++)
+		if (!TransactionIdIsCurrentTransactionId(members[i].xid) &&
+			TransactionIdIsInProgress(members[i].xid))
+			only_us = false;
+	if (n > 0)
+		pfree(members);
+	return only_us;
+}
+
+/* May this transaction's snapshot see a row that is committed by now? */
+static bool
+is_in_snapshot(HeapTuple tuple, Buffer buffer)
+{
+	if (!IsolationUsesXactSnapshot() ||
+		TransactionIdIsCurrentTransactionId(HeapTupleHeaderGetXmin(tuple->t_data)))
+		return true;
+	return HeapTupleSatisfiesVisibility(tuple, GetTransactionSnapshot(), buffer);
+}
+
+static RowState
+judge(HeapTuple tuple, Buffer buffer, bool any_snapshot)
+{
+	switch (HeapTupleSatisfiesUpdate(tuple, GetCurrentCommandId(false), buffer))
+	{
+		case TM_Ok:
+			return any_snapshot || is_in_snapshot(tuple, buffer) ? ROW_LIVE : ROW_INVISIBLE;
+		case TM_BeingModified:
+			if (!any_snapshot && !is_in_snapshot(tuple, buffer))
+				return ROW_INVISIBLE;
+			return is_only_locked_by_us(tuple) ? ROW_LIVE : ROW_LOCKED;
+		case TM_Invisible:
+			return ROW_INVISIBLE;
+		default:
+			return ROW_GONE;
+	}
+}
+
+/* Does the file (still) have this block? */
+static bool
+has_block(Relation rel, BlockNumber block)
+{
+	RelationFacts *facts = pgmq_am_facts(rel);
+
+	if (block >= facts->known_blocks)
+		facts->known_blocks = RelationGetNumberOfBlocks(rel);
+	return block < facts->known_blocks;
+}
+
+/* Point *tuple at the row at tid on a locked page; false if there is none. */
+bool
+pgmq_am_find_on_page(Relation rel, Buffer buffer, const ItemPointerData *tid, HeapTuple tuple)
+{
+	Page		page = BufferGetPage(buffer);
+	OffsetNumber offset = ItemPointerGetOffsetNumberNoCheck(tid);
+	ItemId		item;
+
+	if (offset < FirstOffsetNumber || offset > PageGetMaxOffsetNumber(page))
+		return false;
+	item = PageGetItemId(page, offset);
+	if (!ItemIdIsNormal(item))
+		return false;
+	tuple->t_data = (HeapTupleHeader) PageGetItem(page, item);
+	tuple->t_len = ItemIdGetLength(item);
+	tuple->t_tableOid = RelationGetRelid(rel);
+	tuple->t_self = *tid;
+	return true;
+}
+
+/*
+ * Look at the row at tid, which should carry msg_id.  Fills *row; its tuple
+ * only if wanted and there is a row.  Newer versions of an updated row have
+ * slots of their own, so a chain is never followed.
+ */
+static RowState
+look(Relation rel, const ItemPointerData *tid, int64 msg_id, bool want_tuple,
+	 bool any_snapshot, Row *row)
+{
+	HeapTupleData tuple;
+	RowState	state = ROW_GONE;
+	Buffer		buffer;
+	Lease		lease;
+	int64		found_id;
+	bool		has_msg_id;
+
+	row->tuple = NULL;
+	row->has_head = false;
+	if (!has_block(rel, ItemPointerGetBlockNumberNoCheck(tid)))
+		return ROW_GONE;
+	buffer = ReadBuffer(rel, ItemPointerGetBlockNumberNoCheck(tid));
+	LockBuffer(buffer, BUFFER_LOCK_SHARE);
+	if (pgmq_am_find_on_page(rel, buffer, tid, &tuple))
+	{
+		pgmq_am_row_values(&tuple, RelationGetDescr(rel), &found_id, &lease, &has_msg_id);
+		if (has_msg_id && found_id == msg_id)
+			state = judge(&tuple, buffer, any_snapshot);
+	}
+	if (state == ROW_LIVE || state == ROW_LOCKED)
+	{
+		row->has_head = queue_row_has_head(tuple.t_data);
+		if (row->has_head)
+			row->head = *queue_row_head(tuple.t_data);
+		row->locker = HeapTupleHeaderGetRawXmax(tuple.t_data);
+		row->locker_is_multi = (tuple.t_data->t_infomask & HEAP_XMAX_IS_MULTI) != 0;
+		if (want_tuple)
+			row->tuple = heap_copytuple(&tuple);
+	}
+	UnlockReleaseBuffer(buffer);
+	return state;
+}
+
+RowState
+pgmq_am_look(Relation rel, const ItemPointerData *tid, int64 msg_id,
+			 bool want_tuple, Row *row)
+{
+	return look(rel, tid, msg_id, want_tuple, false, row);
+}
+
+/* The same whatever this transaction's snapshot sees: for the ring's sake. */
+RowState
+pgmq_am_look_latest(Relation rel, const ItemPointerData *tid, int64 msg_id, Row *row)
+{
+	return look(rel, tid, msg_id, false, true, row);
+}

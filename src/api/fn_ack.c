@@ -1,0 +1,338 @@
+/*
+ * fn_ack.c
+ *	  pgmq.delete, pgmq.archive and pgmq.set_vt: what is said about a message
+ *	  by its id.
+ */
+#include "common/compat.h"
+
+#include "access/xact.h"
+#include "api/api.h"
+#include "catalog/pg_type.h"
+#include "utils/array.h"
+#include "utils/builtins.h"
+#include "utils/timestamp.h"
+
+/* The ids of a call: one, or the non-null elements of an array. */
+typedef struct IdList
+{
+	int			n;
+	int64	   *ids;
+	int64		single;
+} IdList;
+
+static bool
+get_one_id(FunctionCallInfo fcinfo, int position, IdList *list)
+{
+	list->ids = &list->single;
+	list->n = PG_ARGISNULL(position) ? 0 : 1;
+	if (list->n == 1)
+		list->single = PG_GETARG_INT64(position);
+	return true;
+}
+
+static void
+get_ids(FunctionCallInfo fcinfo, int position, IdList *list)
+{
+	Datum	   *elements;
+	bool	   *nulls;
+	int			n;
+
+	list->n = 0;
+	list->ids = NULL;
+	if (PG_ARGISNULL(position))
+		return;
+	deconstruct_array(PG_GETARG_ARRAYTYPE_P(position), INT8OID, sizeof(int64),
+					  FLOAT8PASSBYVAL, TYPALIGN_DOUBLE, &elements, &nulls, &n);
+	list->ids = palloc(Max(n, 1) * sizeof(int64));
+	for (int i = 0; i < n; i++)
+		if (!nulls[i])
+			list->ids[list->n++] = DatumGetInt64(elements[i]);
+}
+
+static Datum
+ids_as_array(const IdList *list)
+{
+	Datum	   *elements = palloc(Max(list->n, 1) * sizeof(Datum));
+
+	for (int i = 0; i < list->n; i++)
+		elements[i] = Int64GetDatum(list->ids[i]);
+	return PointerGetDatum(construct_array(elements, list->n, INT8OID, sizeof(int64),
+										   FLOAT8PASSBYVAL, TYPALIGN_DOUBLE));
+}
+
+/* ---- delete ---- */
+
+static void
+delete_ids(FunctionCallInfo fcinfo, const IdList *list, RowsOut *out, int64 *n_deleted)
+{
+	QueueTable	queue;
+
+	*n_deleted = 0;
+	pgmq_open_queue(fcinfo, 0, 'q', RowExclusiveLock, &pgmq_rights_delete, &queue);
+	PreventCommandIfReadOnly("DELETE");
+	if (queue.is_fast && queue.facts->can_ack && pgmq_am_can_find(queue.rel))
+	{
+		for (int i = 0; i < list->n; i++)
+		{
+			int			n = pgmq_am_delete_message(queue.rel, list->ids[i], NULL, NULL);
+
+			*n_deleted += n;
+			for (; n > 0 && out != NULL; n--)
+				pgmq_rows_add_scalar(out, Int64GetDatum(list->ids[i]));
+		}
+		if (*n_deleted > 0)
+			CommandCounterIncrement();
+	}
+	else
+	{
+		Datum		values[1] = {ids_as_array(list)};
+
+		*n_deleted = pgmq_sql_run(SQL_DELETE, queue.rel, NULL, values, NULL, out);
+	}
+	pgmq_close_queue(&queue);
+}
+
+/* pgmq.delete(queue_name, msg_id) */
+PG_FUNCTION_INFO_V1(pgmq_delete);
+PGDLLEXPORT Datum
+pgmq_delete(PG_FUNCTION_ARGS)
+{
+	IdList		list;
+	int64		n;
+
+	get_one_id(fcinfo, 1, &list);
+	delete_ids(fcinfo, &list, NULL, &n);
+	PG_RETURN_BOOL(n > 0);
+}
+
+/* pgmq.delete(queue_name, msg_ids) */
+PG_FUNCTION_INFO_V1(pgmq_delete_batch);
+PGDLLEXPORT Datum
+pgmq_delete_batch(PG_FUNCTION_ARGS)
+{
+	IdList		list;
+	RowsOut		out;
+	int64		n;
+
+	pgmq_rows_begin(fcinfo, &out);
+	get_ids(fcinfo, 1, &list);
+	delete_ids(fcinfo, &list, &out, &n);
+	return pgmq_rows_end(&out);
+}
+
+/* ---- archive ---- */
+
+/* Column positions of an archive table. */
+enum
+{
+	ARCHIVE_MSG_ID,
+	ARCHIVE_READ_CT,
+	ARCHIVE_ENQUEUED_AT,
+	ARCHIVE_LAST_READ_AT,
+	ARCHIVE_ARCHIVED_AT,
+	ARCHIVE_VT,
+	ARCHIVE_MESSAGE,
+	ARCHIVE_HEADERS,
+	ARCHIVE_NATTS
+};
+
+typedef struct ArchiveSink
+{
+	Relation	archive;
+	TupleDesc	stored_desc;
+	IndexWriter *writer;
+} ArchiveSink;
+
+/* RowSink: put a deleted row into the archive. */
+static void
+archive_row(void *state, HeapTuple tuple, const Lease *lease)
+{
+	ArchiveSink *sink = state;
+	Datum		row[QUEUE_NATTS];
+	bool		row_nulls[QUEUE_NATTS];
+	Datum		values[ARCHIVE_NATTS];
+	bool		nulls[ARCHIVE_NATTS] = {0};
+	HeapTuple	archived;
+
+	heap_deform_tuple(tuple, sink->stored_desc, row, row_nulls);
+	values[ARCHIVE_MSG_ID] = row[ATTNUM_MSG_ID - 1];
+	values[ARCHIVE_READ_CT] = Int32GetDatum(lease->read_ct);
+	values[ARCHIVE_ENQUEUED_AT] = row[ATTNUM_ENQUEUED_AT - 1];
+	values[ARCHIVE_LAST_READ_AT] = TimestampTzGetDatum(lease->last_read_at);
+	nulls[ARCHIVE_LAST_READ_AT] = TIMESTAMP_IS_NOBEGIN(lease->last_read_at);
+	values[ARCHIVE_ARCHIVED_AT] = TimestampTzGetDatum(GetCurrentTransactionStartTimestamp());
+	values[ARCHIVE_VT] = TimestampTzGetDatum(lease->visible_at);
+	values[ARCHIVE_MESSAGE] = row[ATTNUM_MESSAGE - 1];
+	nulls[ARCHIVE_MESSAGE] = row_nulls[ATTNUM_MESSAGE - 1];
+	values[ARCHIVE_HEADERS] = row[ATTNUM_HEADERS - 1];
+	nulls[ARCHIVE_HEADERS] = row_nulls[ATTNUM_HEADERS - 1];
+	archived = heap_form_tuple(RelationGetDescr(sink->archive), values, nulls);
+	archived->t_tableOid = RelationGetRelid(sink->archive);
+	heap_insert(sink->archive, archived, GetCurrentCommandId(true), 0, NULL);
+	if (sink->writer != NULL)
+		pgmq_am_index_insert(sink->writer, archived, false, false);
+	heap_freetuple(archived);
+}
+
+static int64
+archive_fast(QueueTable *queue, QueueTable *archive, const IdList *list, RowsOut *out)
+{
+	ArchiveSink sink = {archive->rel, RelationGetDescr(queue->rel), NULL};
+	int64		n_archived = 0;
+
+	if (archive->facts->has_indexes)
+		sink.writer = pgmq_am_index_writer(archive->rel);
+	for (int i = 0; i < list->n; i++)
+	{
+		int			n = pgmq_am_delete_message(queue->rel, list->ids[i], archive_row, &sink);
+
+		n_archived += n;
+		for (; n > 0 && out != NULL; n--)
+			pgmq_rows_add_scalar(out, Int64GetDatum(list->ids[i]));
+	}
+	if (sink.writer != NULL)
+		pgmq_am_index_close(sink.writer);
+	if (n_archived > 0)
+		CommandCounterIncrement();
+	return n_archived;
+}
+
+static void
+archive_ids(FunctionCallInfo fcinfo, const IdList *list, RowsOut *out, int64 *n_archived)
+{
+	QueueTable	queue;
+	QueueTable	archive;
+
+	pgmq_open_queue(fcinfo, 0, 'q', RowExclusiveLock, &pgmq_rights_take_all, &queue);
+	pgmq_open_queue(fcinfo, 0, 'a', RowExclusiveLock, &pgmq_rights_archive, &archive);
+	PreventCommandIfReadOnly("INSERT");
+	if (queue.is_fast && queue.facts->can_ack && archive.is_fast &&
+		archive.facts->can_archive && pgmq_am_can_find(queue.rel))
+		*n_archived = archive_fast(&queue, &archive, list, out);
+	else
+	{
+		Datum		values[1] = {ids_as_array(list)};
+
+		*n_archived = pgmq_sql_run(SQL_ARCHIVE, queue.rel,
+								   RelationGetRelationName(archive.rel),
+								   values, NULL, out);
+	}
+	pgmq_close_queue(&archive);
+	pgmq_close_queue(&queue);
+}
+
+/* pgmq.archive(queue_name, msg_id) */
+PG_FUNCTION_INFO_V1(pgmq_archive);
+PGDLLEXPORT Datum
+pgmq_archive(PG_FUNCTION_ARGS)
+{
+	IdList		list;
+	int64		n;
+
+	get_one_id(fcinfo, 1, &list);
+	archive_ids(fcinfo, &list, NULL, &n);
+	PG_RETURN_BOOL(n > 0);
+}
+
+/* pgmq.archive(queue_name, msg_ids) */
+PG_FUNCTION_INFO_V1(pgmq_archive_batch);
+PGDLLEXPORT Datum
+pgmq_archive_batch(PG_FUNCTION_ARGS)
+{
+	IdList		list;
+	RowsOut		out;
+	int64		n;
+
+	pgmq_rows_begin(fcinfo, &out);
+	get_ids(fcinfo, 1, &list);
+	archive_ids(fcinfo, &list, &out, &n);
+	return pgmq_rows_end(&out);
+}
+
+/* ---- set_vt ---- */
+
+static int
+compare_ids(const void *a, const void *b)
+{
+	int64		id_a = *(const int64 *) a;
+	int64		id_b = *(const int64 *) b;
+
+	return id_a < id_b ? -1 : (id_a > id_b ? 1 : 0);
+}
+
+/* Each id once, ascending: an UPDATE touches a row once. */
+static void
+sort_unique(IdList *list)
+{
+	int			n = 0;
+
+	if (list->n < 2)
+		return;
+	qsort(list->ids, list->n, sizeof(int64), compare_ids);
+	for (int i = 0; i < list->n; i++)
+		if (i == 0 || list->ids[i] != list->ids[n - 1])
+			list->ids[n++] = list->ids[i];
+	list->n = n;
+}
+
+static Datum
+extend_ids(FunctionCallInfo fcinfo, IdList *list, bool has_visible_at,
+		   TimestampTz visible_at)
+{
+	QueueTable	queue;
+	RowsOut		out;
+	MessageSink sink;
+
+	pgmq_rows_begin(fcinfo, &out);
+	pgmq_open_queue(fcinfo, 0, 'q', RowExclusiveLock, &pgmq_rights_extend, &queue);
+	PreventCommandIfReadOnly("UPDATE");
+	sort_unique(list);
+	sink.out = &out;
+	sink.stored_desc = RelationGetDescr(queue.rel);
+	if (queue.is_fast && queue.facts->can_read && has_visible_at &&
+		pgmq_am_can_find(queue.rel))
+	{
+		for (int i = 0; i < list->n; i++)
+			(void) pgmq_am_extend_message(queue.rel, list->ids[i], visible_at,
+										  pgmq_add_message, &sink);
+	}
+	else
+	{
+		Datum		values[2] = {TimestampTzGetDatum(visible_at), ids_as_array(list)};
+		char		nulls[2] = {has_visible_at ? ' ' : 'n', ' '};
+
+		(void) pgmq_sql_run(SQL_SET_VT, queue.rel, NULL, values, nulls, &out);
+	}
+	pgmq_close_queue(&queue);
+	return pgmq_rows_end(&out);
+}
+
+/* vt as seconds from now (argument 2). */
+static TimestampTz
+seconds_from_now(FunctionCallInfo fcinfo)
+{
+	return PG_ARGISNULL(2) ? 0 :
+		GetCurrentTimestamp() + (int64) PG_GETARG_INT32(2) * USECS_PER_SEC;
+}
+
+static TimestampTz
+instant(FunctionCallInfo fcinfo)
+{
+	return PG_ARGISNULL(2) ? 0 : PG_GETARG_TIMESTAMPTZ(2);
+}
+
+#define SET_VT_OVERLOAD(name, get_list, get_instant) \
+PG_FUNCTION_INFO_V1(name); \
+PGDLLEXPORT Datum \
+name(PG_FUNCTION_ARGS) \
+{ \
+	IdList		list; \
+\
+	get_list(fcinfo, 1, &list); \
+	return extend_ids(fcinfo, &list, !PG_ARGISNULL(2), get_instant(fcinfo)); \
+}
+
+SET_VT_OVERLOAD(pgmq_set_vt, get_one_id, seconds_from_now)
+SET_VT_OVERLOAD(pgmq_set_vt_at, get_one_id, instant)
+SET_VT_OVERLOAD(pgmq_set_vt_batch, get_ids, seconds_from_now)
+SET_VT_OVERLOAD(pgmq_set_vt_batch_at, get_ids, instant)

@@ -1,0 +1,151 @@
+/*
+ * queue_open.c
+ *	  Opening a queue's table with the rights its caller has.
+ *
+ * Privileges are those that the SQL design's statements would need, checked
+ * per call by the server's own executor checks, with column sets, so that
+ * column grants and permission hooks work.  The schema's USAGE is checked by
+ * the name lookup.
+ */
+#include "common/compat.h"
+
+#include "access/table.h"
+#include "access/xact.h"
+#include "api/api.h"
+#include "catalog/namespace.h"
+#include "common/settings.h"
+#include "nodes/bitmapset.h"
+#include "nodes/makefuncs.h"
+#include "parser/scansup.h"
+#include "utils/builtins.h"
+#include "utils/lsyscache.h"
+#include "utils/rls.h"
+
+static const char *const all_columns[] = {
+	"msg_id", "read_ct", "enqueued_at", "last_read_at", "vt", "message", "headers", NULL
+};
+static const char *const id_column[] = {"msg_id", NULL};
+static const char *const sent_columns[] = {"vt", "message", "headers", NULL};
+static const char *const leased_columns[] = {"vt", "read_ct", "last_read_at", NULL};
+static const char *const extended_columns[] = {"vt", NULL};
+static const char *const counted_columns[] = {"vt", "enqueued_at", NULL};
+
+const NeededRights pgmq_rights_send = {
+	ACL_INSERT | ACL_SELECT, id_column, sent_columns, NULL
+};
+const NeededRights pgmq_rights_read = {
+	ACL_SELECT | ACL_UPDATE, all_columns, NULL, leased_columns
+};
+const NeededRights pgmq_rights_pop = {
+	ACL_SELECT | ACL_DELETE, all_columns, NULL, NULL
+};
+const NeededRights pgmq_rights_delete = {
+	ACL_SELECT | ACL_DELETE, id_column, NULL, NULL
+};
+const NeededRights pgmq_rights_take_all = {
+	ACL_SELECT | ACL_DELETE, all_columns, NULL, NULL
+};
+const NeededRights pgmq_rights_archive = {
+	ACL_SELECT | ACL_INSERT, id_column, all_columns, NULL
+};
+const NeededRights pgmq_rights_extend = {
+	ACL_SELECT | ACL_UPDATE, all_columns, NULL, extended_columns
+};
+const NeededRights pgmq_rights_metrics = {
+	ACL_SELECT, counted_columns, NULL, NULL
+};
+
+static Bitmapset *
+column_set(Relation rel, const char *const *names)
+{
+	Bitmapset  *set = NULL;
+	TupleDesc	desc = RelationGetDescr(rel);
+
+	for (; names != NULL && *names != NULL; names++)
+		for (int i = 0; i < desc->natts; i++)
+			if (!TupleDescAttr(desc, i)->attisdropped &&
+				strcmp(NameStr(TupleDescAttr(desc, i)->attname), *names) == 0)
+				set = bms_add_member(set, i + 1 - FirstLowInvalidHeapAttributeNumber);
+	return set;
+}
+
+static void
+check_rights(Relation rel, LOCKMODE lockmode, const NeededRights *rights)
+{
+	RangeTblEntry *rte = makeNode(RangeTblEntry);
+#if PGMQ_HAS_PERMINFO
+	List	   *infos = NIL;
+	RTEPermissionInfo *info;
+#else
+	RangeTblEntry *info = rte;
+#endif
+
+	rte->rtekind = RTE_RELATION;
+	rte->relid = RelationGetRelid(rel);
+	rte->relkind = rel->rd_rel->relkind;
+	rte->rellockmode = lockmode;
+#if PGMQ_HAS_PERMINFO
+	info = addRTEPermissionInfo(&infos, rte);
+#endif
+	info->requiredPerms = rights->required;
+	info->selectedCols = column_set(rel, rights->selected);
+	info->insertedCols = column_set(rel, rights->inserted);
+	info->updatedCols = column_set(rel, rights->updated);
+#if PGMQ_HAS_PERMINFO
+	(void) ExecCheckPermissions(list_make1(rte), infos, true);
+#else
+	(void) ExecCheckRTPerms(list_make1(rte), true);
+#endif
+}
+
+/* A hot queue without shared memory works, but not as it was meant to. */
+static void
+explain_slowness(Relation rel)
+{
+	static bool has_explained = false;
+
+	if (has_explained || pgmq_xact_has_rings())
+		return;
+	has_explained = true;
+	ereport(LOG,
+			(errmsg("hot queue table \"%s\" is served by plain SQL because pgmq is not preloaded",
+					RelationGetRelationName(rel)),
+			 errhint("Add \"pgmq\" to shared_preload_libraries and restart the server.")));
+}
+
+/*
+ * Open the table of the queue named by an argument, locked, after checking
+ * the caller's rights.  Errors: 22004 for NULL, P0001 for bad characters,
+ * 42P01 where there is no such table, 42501.  is_fast says whether the caller
+ * and the transaction allow the fast path; the table's own facts come on top.
+ */
+void
+pgmq_open_queue(FunctionCallInfo fcinfo, int argument, char prefix,
+				LOCKMODE lockmode, const NeededRights *rights, QueueTable *queue)
+{
+	RangeVar   *name;
+	char	   *table;
+
+	if (PG_ARGISNULL(argument))
+		ereport(ERROR,
+				(errcode(ERRCODE_NULL_VALUE_NOT_ALLOWED),
+				 errmsg("null values cannot be formatted as an SQL identifier")));
+	table = pgmq_table_name(PG_GETARG_TEXT_PP(argument), prefix);
+	truncate_identifier(table, strlen(table), true);
+	name = makeRangeVar("pgmq", table, -1);
+	queue->rel = table_open(RangeVarGetRelid(name, lockmode, false), NoLock);
+	check_rights(queue->rel, lockmode, rights);
+	queue->facts = pgmq_am_facts(queue->rel);
+	if (queue->facts->is_hot)
+		explain_slowness(queue->rel);
+	queue->is_fast = pgmq_fast_path && !IsolationIsSerializable() &&
+		(!queue->rel->rd_rel->relrowsecurity ||
+		 check_enable_rls(RelationGetRelid(queue->rel), InvalidOid, false) != RLS_ENABLED);
+}
+
+/* Close; the lock stays until the transaction ends. */
+void
+pgmq_close_queue(QueueTable *queue)
+{
+	table_close(queue->rel, NoLock);
+}

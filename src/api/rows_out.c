@@ -1,0 +1,138 @@
+/*
+ * rows_out.c
+ *	  Handing rows back from set-returning functions.
+ *
+ * No row or one row is returned value-per-call, which needs no memory beyond
+ * the call; only a second row starts a tuplestore.  Either works in FROM, in
+ * the select list, under LIMIT, LATERAL and in plpgsql.
+ */
+#include "common/compat.h"
+
+#include "access/detoast.h"
+#include "access/heaptoast.h"
+#include "api/api.h"
+#include "utils/builtins.h"
+#include "utils/lsyscache.h"
+#include "utils/memutils.h"
+#include "utils/timestamp.h"
+#include "utils/tuplestore.h"
+#include "utils/typcache.h"
+
+/* Begin to return rows; call once per function call. */
+void
+pgmq_rows_begin(FunctionCallInfo fcinfo, RowsOut *out)
+{
+	Oid			type = get_func_rettype(fcinfo->flinfo->fn_oid);
+
+	memset(out, 0, sizeof(RowsOut));
+	out->fcinfo = fcinfo;
+	out->rsinfo = (ReturnSetInfo *) fcinfo->resultinfo;
+	if (out->rsinfo == NULL || !IsA(out->rsinfo, ReturnSetInfo))
+		ereport(ERROR,
+				(errcode(ERRCODE_FEATURE_NOT_SUPPORTED),
+				 errmsg("set-valued function called in context that cannot accept a set")));
+	if (type == RECORDOID)
+	{
+		(void) get_call_result_type(fcinfo, NULL, &out->desc);
+		out->desc = BlessTupleDesc(out->desc);
+		out->is_composite = true;
+	}
+	else if (get_typtype(type) == TYPTYPE_COMPOSITE)
+	{
+		out->desc = lookup_rowtype_tupdesc_copy(type, -1);
+		out->is_composite = true;
+	}
+	else
+	{
+		out->desc = CreateTemplateTupleDesc(1);
+		TupleDescInitEntry(out->desc, 1, "value", type, -1, 0);
+	}
+}
+
+/* The second row: move to a tuplestore, the first row first. */
+static void
+start_store(RowsOut *out)
+{
+	MemoryContext old;
+
+	if ((out->rsinfo->allowedModes & SFRM_Materialize) == 0)
+		ereport(ERROR,
+				(errcode(ERRCODE_FEATURE_NOT_SUPPORTED),
+				 errmsg("materialize mode required, but it is not allowed in this context")));
+	old = MemoryContextSwitchTo(out->rsinfo->econtext->ecxt_per_query_memory);
+	out->store = tuplestore_begin_heap((out->rsinfo->allowedModes & SFRM_Materialize_Random) != 0,
+									   false, work_mem);
+	out->rsinfo->returnMode = SFRM_Materialize;
+	out->rsinfo->setResult = out->store;
+	out->rsinfo->setDesc = CreateTupleDescCopy(out->desc);
+	MemoryContextSwitchTo(old);
+	tuplestore_puttuple(out->store, out->first);
+}
+
+/* Add a row of the composite type. */
+void
+pgmq_rows_add_values(RowsOut *out, Datum *values, bool *nulls)
+{
+	HeapTuple	tuple = heap_form_tuple(out->desc, values, nulls);
+
+	/* The rows may be gone before their values are looked at. */
+	if (HeapTupleHasExternal(tuple))
+		tuple = toast_flatten_tuple(tuple, out->desc);
+	if (out->n++ == 0)
+	{
+		out->first = tuple;
+		return;
+	}
+	if (out->store == NULL)
+		start_store(out);
+	tuplestore_puttuple(out->store, tuple);
+	heap_freetuple(tuple);
+}
+
+/* Add a row of one column. */
+void
+pgmq_rows_add_scalar(RowsOut *out, Datum value)
+{
+	bool		isnull = false;
+
+	if (out->n == 0)
+	{
+		out->first_datum = value;
+		out->n++;
+		return;
+	}
+	if (out->n++ == 1)
+	{
+		out->first = heap_form_tuple(out->desc, &out->first_datum, &isnull);
+		start_store(out);
+	}
+	tuplestore_putvalues(out->store, out->desc, &value, &isnull);
+}
+
+/* What the function returns. */
+Datum
+pgmq_rows_end(RowsOut *out)
+{
+	if (out->n == 1)
+		return out->is_composite ? HeapTupleGetDatum(out->first) : out->first_datum;
+	out->fcinfo->isnull = true;
+	if (out->n == 0)
+		out->rsinfo->isDone = ExprEndResult;
+	return (Datum) 0;
+}
+
+/* RowSink: a stored row with the lease to show on it. */
+void
+pgmq_add_message(void *state, HeapTuple tuple, const Lease *lease)
+{
+	MessageSink *sink = state;
+	Datum		values[QUEUE_NATTS];
+	bool		nulls[QUEUE_NATTS];
+
+	heap_deform_tuple(tuple, sink->stored_desc, values, nulls);
+	values[ATTNUM_READ_CT - 1] = Int32GetDatum(lease->read_ct);
+	values[ATTNUM_LAST_READ_AT - 1] = TimestampTzGetDatum(lease->last_read_at);
+	nulls[ATTNUM_LAST_READ_AT - 1] = TIMESTAMP_IS_NOBEGIN(lease->last_read_at);
+	values[ATTNUM_VT - 1] = TimestampTzGetDatum(lease->visible_at);
+	pgmq_rows_add_values(sink->out, values, nulls);
+}

@@ -1,0 +1,229 @@
+/*
+ * compat.h
+ *	  Everything that differs between the server versions we build for.
+ *
+ * This is the only file that tests PG_VERSION_NUM (`make lint` checks it).
+ * Code elsewhere uses the names of the newest server; older servers get them
+ * defined here.
+ */
+#ifndef PGMQ_COMPAT_H
+#define PGMQ_COMPAT_H
+
+#include "postgres.h"
+
+#if PG_VERSION_NUM < 140000
+#error "pgmq needs PostgreSQL 14 or newer"
+#endif
+
+#include "access/heapam.h"
+#include "access/tableam.h"
+#include "catalog/dependency.h"
+#include "commands/vacuum.h"
+#include "executor/executor.h"
+#include "catalog/namespace.h"
+#include "catalog/pg_namespace.h"
+#include "miscadmin.h"
+#include "nodes/makefuncs.h"
+#include "pgstat.h"
+#include "storage/lock.h"
+#include "storage/proc.h"
+#include "catalog/pg_publication.h"
+#include "utils/rel.h"
+#include "utils/relcache.h"
+#if PG_VERSION_NUM >= 160000
+#include "storage/relfilelocator.h"
+#include "parser/parse_relation.h"
+#else
+#include "storage/relfilenode.h"
+#endif
+
+/* Relation file locators got their name in 16. */
+#if PG_VERSION_NUM < 160000
+typedef Oid RelFileNumber;
+typedef RelFileNode RelFileLocator;
+#define InvalidRelFileNumber InvalidOid
+#define RelFileLocatorEquals(a, b) RelFileNodeEquals(a, b)
+#define REL_LOCATOR(rel) ((rel)->rd_node)
+#define LOCATOR_SPC(l) ((l).spcNode)
+#define LOCATOR_DB(l) ((l).dbNode)
+#define LOCATOR_REL(l) ((l).relNode)
+#define relation_set_new_filelocator relation_set_new_filenode
+#else
+#define REL_LOCATOR(rel) ((rel)->rd_locator)
+#define LOCATOR_SPC(l) ((l).spcOid)
+#define LOCATOR_DB(l) ((l).dbOid)
+#define LOCATOR_REL(l) ((l).relNumber)
+#endif
+
+/* What tuple_update says about indexes. */
+#if PG_VERSION_NUM < 160000
+typedef bool TU_UpdateIndexes;
+#define TU_None false
+#define TU_All true
+#define TU_IsSummarizing(update_indexes) false
+#else
+#define TU_IsSummarizing(update_indexes) ((update_indexes) == TU_Summarizing)
+#endif
+
+/* A backend's number: an index below MaxBackends, and its virtual xid. */
+#if PG_VERSION_NUM >= 170000
+#define PGMQ_MY_PROC_NUMBER ((int) MyProcNumber)
+#define PGMQ_MY_VXID(result) GET_VXID_FROM_PGPROC(result, *MyProc)
+#else
+#define PGMQ_MY_PROC_NUMBER (MyProc->pgprocno)
+#define PGMQ_MY_VXID(result) GET_VXID_FROM_PGPROC(result, *MyProc)
+#endif
+
+static inline List *
+pgmq_insert_index_tuples(ResultRelInfo *rri, TupleTableSlot *slot,
+						 EState *estate, bool update, bool only_summarizing)
+{
+#if PG_VERSION_NUM >= 160000
+	return ExecInsertIndexTuples(rri, slot, estate, update, false, NULL, NIL,
+								 only_summarizing);
+#else
+	return ExecInsertIndexTuples(rri, slot, estate, update, false, NULL, NIL);
+#endif
+}
+
+/*
+ * heap_update() of a whole tuple; says through *update_indexes which index
+ * entries the new version needs.
+ */
+static inline TM_Result
+pgmq_heap_update(Relation rel, ItemPointer otid, HeapTuple tuple,
+				 CommandId cid, Snapshot crosscheck, bool wait,
+				 TM_FailureData *tmfd, LockTupleMode *lockmode,
+				 TU_UpdateIndexes *update_indexes)
+{
+#if PG_VERSION_NUM >= 160000
+	return heap_update(rel, otid, tuple, cid, crosscheck, wait, tmfd, lockmode,
+					   update_indexes);
+#else
+	TM_Result	result = heap_update(rel, otid, tuple, cid, crosscheck, wait,
+									 tmfd, lockmode);
+
+	*update_indexes = result == TM_Ok && !HeapTupleIsHeapOnly(tuple);
+	return result;
+#endif
+}
+
+/* A plain vacuum that steps aside where a lock is held. */
+static inline void
+pgmq_vacuum_params(VacuumParams *params)
+{
+	memset(params, 0, sizeof(VacuumParams));
+	params->options = VACOPT_VACUUM | VACOPT_SKIP_LOCKED | VACOPT_PROCESS_TOAST;
+#if PG_VERSION_NUM >= 160000
+	params->options |= VACOPT_PROCESS_MAIN;
+#endif
+#if PG_VERSION_NUM >= 180000
+	params->max_eager_freeze_failure_rate = vacuum_max_eager_freeze_failure_rate;
+#endif
+	params->freeze_min_age = params->freeze_table_age = -1;
+	params->multixact_freeze_min_age = params->multixact_freeze_table_age = -1;
+	params->log_min_duration = -1;
+	params->nworkers = -1;
+}
+
+static inline void
+pgmq_vacuum_relation(Oid relid, VacuumParams *params,
+					 BufferAccessStrategy strategy, MemoryContext context)
+{
+	VacuumRelation *target = makeVacuumRelation(NULL, relid, NIL);
+
+#if PG_VERSION_NUM >= 160000
+	vacuum(list_make1(target), params, strategy, context, true);
+#else
+	vacuum(list_make1(target), params, strategy, true);
+#endif
+}
+
+/* What pg_stat_activity shows of a consumer asleep; named from 17 on. */
+static inline uint32
+pgmq_wait_event(void)
+{
+#if PG_VERSION_NUM >= 170000
+	static uint32 wait_event = 0;
+
+	if (wait_event == 0)
+		wait_event = WaitEventExtensionNew("PgmqRead");
+	return wait_event;
+#else
+	return PG_WAIT_EXTENSION;
+#endif
+}
+
+/* Does a publication cover the table for update or delete? */
+static inline bool
+pgmq_publishes_changes(Relation rel)
+{
+#if PG_VERSION_NUM >= 150000
+	PublicationDesc desc;
+
+	RelationBuildPublicationDesc(rel, &desc);
+	return desc.pubactions.pubupdate || desc.pubactions.pubdelete;
+#else
+	PublicationActions *actions = GetRelationPublicationActions(rel);
+
+	return actions->pubupdate || actions->pubdelete;
+#endif
+}
+
+/* Columns that any index of the table uses, expressions and predicates too. */
+static inline Bitmapset *
+pgmq_indexed_columns(Relation rel)
+{
+#if PG_VERSION_NUM >= 160000
+	return bms_add_members(RelationGetIndexAttrBitmap(rel, INDEX_ATTR_BITMAP_HOT_BLOCKING),
+						   RelationGetIndexAttrBitmap(rel, INDEX_ATTR_BITMAP_SUMMARIZED));
+#else
+	return RelationGetIndexAttrBitmap(rel, INDEX_ATTR_BITMAP_ALL);
+#endif
+}
+
+static inline Oid
+pgmq_identity_sequence(Relation rel, AttrNumber attnum)
+{
+#if PG_VERSION_NUM >= 170000
+	return getIdentitySequence(rel, attnum, true);
+#else
+	return getIdentitySequence(RelationGetRelid(rel), attnum, true);
+#endif
+}
+
+/* Privileges moved from the range table entry to a node of their own in 16. */
+#define PGMQ_HAS_PERMINFO (PG_VERSION_NUM >= 160000)
+
+
+/*
+ * ExecutorRun lost execute_once in 18; queryDesc->already_executed has the
+ * same effect on parallel plans there.
+ */
+#if PG_VERSION_NUM >= 180000
+#define PGMQ_EXECUTOR_RUN_ARGS \
+	QueryDesc *queryDesc, ScanDirection direction, uint64 count
+#define PGMQ_EXECUTOR_RUN_PASS queryDesc, direction, count
+#define PGMQ_FORBID_PARALLEL() (queryDesc->already_executed = true)
+#else
+#define PGMQ_EXECUTOR_RUN_ARGS \
+	QueryDesc *queryDesc, ScanDirection direction, uint64 count, bool execute_once
+#define PGMQ_EXECUTOR_RUN_PASS queryDesc, direction, count, execute_once
+#define PGMQ_FORBID_PARALLEL() (execute_once = false)
+#endif
+
+#if PG_VERSION_NUM < 150000
+#define MarkGUCPrefixReserved(prefix) EmitWarningsOnPlaceholders(prefix)
+#define PGMQ_HAS_SHMEM_REQUEST_HOOK 0
+#define PGMQ_MAX_BACKENDS \
+	(MaxConnections + autovacuum_max_workers + 1 + max_worker_processes + \
+	 max_wal_senders)
+#else
+#define PGMQ_HAS_SHMEM_REQUEST_HOOK 1
+#define PGMQ_MAX_BACKENDS MaxBackends
+#endif
+
+/* Whether bitmap scans still come in blocks (up to 17). */
+#define PGMQ_BITMAP_NEXT_BLOCK (PG_VERSION_NUM < 180000)
+
+#endif							/* PGMQ_COMPAT_H */

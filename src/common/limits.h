@@ -1,0 +1,27 @@
+/*
+ * limits.h
+ *	  Bounds of the whole extension, in one place.
+ */
+#ifndef PGMQ_LIMITS_H
+#define PGMQ_LIMITS_H
+
+/* Longest queue name, in characters (API contract). */
+#define QUEUE_NAME_MAX_CHARS 47
+
+/* Ring slots handled while a ring lock is held before it is let go once. */
+#define RING_BATCH_SLOTS 256
+
+/* Waiters woken by one pass over a ring (more are woken by the woken). */
+#define RING_WAKE_BATCH 64
+
+/* Messages a transaction tracks one by one; past it the ring is rebuilt. */
+#define XACT_MAX_MESSAGES (1 << 19)
+
+/* LIMBO entries a reader examines in one call while other messages are ready. */
+#define LIMBO_LOOKS_PER_CALL 16
+
+/* Retries before check_queue believes a disagreement, and their distance. */
+#define CHECK_RETRIES 40
+#define CHECK_RETRY_MS 25
+
+#endif							/* PGMQ_LIMITS_H */

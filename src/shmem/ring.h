@@ -1,0 +1,286 @@
+/*
+ * ring.h
+ *	  The ring: per hot queue, an index in shared memory that answers one
+ *	  question: which message should this consumer look at next?
+ *
+ * The page is the truth.  The ring is transient: it is built by scanning the
+ * table and forgotten at shutdown or crash.  A slot is a hint until the page
+ * confirms it; only the CLAIMED, DELETING, LIMBO and UNDO states say something
+ * the page does not, and those slots are never evicted.  See README.md in this
+ * folder for the state machine, the locks and the invariants.
+ *
+ * Terms: a *ring* is one queue's index, a *ring slot* one entry of it, the
+ * *pool* the fixed array all slots come from, the *directory* the map from a
+ * relation's file locator to its ring.
+ *
+ * Locks (numbers as in README.md): L3 the directory lock, L4 a ring's lock.
+ * Under either there is no I/O, no palloc, no ereport(ERROR).
+ */
+#ifndef PGMQ_RING_H
+#define PGMQ_RING_H
+
+#include "common/compat.h"
+#include "common/limits.h"
+
+#include "datatype/timestamp.h"
+#include "storage/condition_variable.h"
+#include "storage/itemptr.h"
+#include "storage/lwlock.h"
+
+/*
+ *              publish
+ *   (absent) ----------> READY <-------------------- mature -----+
+ *                        |  ^                                    |
+ *                  claim |  | release                            |
+ *                        v  |            commit of a lease       |
+ *                      CLAIMED -------------------------------> WAITING
+ *                        |                                       |
+ *      delete (own claim)|                                       | delete
+ *                        +------------> DELETING <---------------+
+ *                                        |   |
+ *                           commit       |   | abort: back to READY or WAITING
+ *               (absent) <---------------+   v
+ *
+ *   LIMBO: a prepared (or not yet finished, seen by a rebuild) transaction
+ *          inserted or deleted the row; the page decides once it has ended.
+ *   UNDO:  a lease was written to the page, then its transaction failed; the
+ *          slot carries the values that must be put back first.
+ */
+typedef enum SlotState
+{
+	SLOT_FREE = 0,
+	SLOT_READY,					/* may be claimed; in tree READY */
+	SLOT_WAITING,				/* visible_at lies ahead; in tree WAITING */
+	SLOT_CLAIMED,				/* owner's transaction has claimed it */
+	SLOT_DELETING,				/* owner's transaction has deleted it */
+	SLOT_LIMBO,					/* transaction `owner` decides; tree LIMBO */
+	SLOT_UNDO					/* page must be restored; tree UNDO */
+} SlotState;
+
+/*
+ * The order trees.  A slot is in BY_ID always, and in at most one of the
+ * others.  CLAIMED and DELETING slots that were WAITING stay in its tree, so
+ * that the count of invisible messages stays exact while they are held.
+ */
+typedef enum SlotTree
+{
+	TREE_NONE = 0,
+	TREE_READY,					/* ordered by msg_id */
+	TREE_WAITING,				/* ordered by visible_at */
+	TREE_LIMBO,					/* ordered by msg_id */
+	TREE_UNDO,					/* ordered by msg_id */
+	TREE_BY_ID					/* ordered by msg_id, holds every slot */
+} SlotTree;
+
+#define N_SLOT_TREES (TREE_BY_ID + 1)
+
+/* Where a new ring's lease_seq starts. */
+#define RING_FIRST_SEQ 1
+
+typedef struct SlotLinks
+{
+	uint32		left;
+	uint32		right;
+} SlotLinks;
+
+/*
+ * One message.  56 bytes; every field is guarded by its ring's L4, except
+ * in a free slot, where by_id.left chains the free list under the pool's
+ * spinlock.
+ *
+ *	 0 msg_id   8 visible_at   16 block   20 offset   22 state   23 tree
+ *	24 owner   28 lease_seq  (24 undo_last_read_at)   32 read_ct
+ *	36 lockers 38 limbo_insert 39 (spare)  40 by_id   48 by_order
+ */
+typedef struct RingSlot
+{
+	int64		msg_id;
+	TimestampTz visible_at;
+	BlockNumber block;
+	OffsetNumber offset;
+	uint8		state;			/* SlotState */
+	uint8		tree;			/* SlotTree holding by_order */
+	union
+	{
+		struct
+		{
+			uint32		owner;	/* CLAIMED, DELETING: proc number; LIMBO: xid */
+			uint32		lease_seq;	/* ring's lease_seq at the last lease */
+		}			o;
+		TimestampTz undo_last_read_at;	/* UNDO only */
+	}			u;
+	int32		read_ct;
+	uint16		lockers;		/* plain SQL now taking the row's lock */
+	bool		limbo_insert;	/* LIMBO: the row itself is not committed */
+	uint8		spare;
+	SlotLinks	by_id;
+	SlotLinks	by_order;
+} RingSlot;
+
+StaticAssertDecl(sizeof(RingSlot) == 56, "a ring slot is 56 bytes");
+
+typedef enum RingPhase
+{
+	RING_INCOMPLETE = 0,		/* must be built before it may answer */
+	RING_BUILDING,				/* somebody scans the table for it */
+	RING_COMPLETE				/* every message is here or known as cold */
+} RingPhase;
+
+/*
+ * One queue.  `locator` and `in_use` change under L3 and L4 together (so
+ * either suffices to read them); `index` is immutable after init; the rest is
+ * guarded by L4, except where it says atomic.
+ */
+typedef struct Ring
+{
+	LWLock		lock;			/* L4 */
+	int			index;
+	bool		in_use;
+	RelFileLocator locator;
+	Oid			relid;			/* for the worker; a hint */
+
+	RingPhase	phase;
+	int			builder;		/* proc number of who scans, or -1 */
+	bool		must_discard;	/* rebuild: forget READY and WAITING first */
+	ConditionVariable phase_changed;
+
+	uint32		roots[N_SLOT_TREES];
+	uint32		counts[N_SLOT_TREES];
+	uint32		n_limbo_inserts;	/* rows not committed yet */
+	pg_atomic_uint32 n_undo;	/* writer: under L4; readers tolerate a stale
+								 * value: a lease that failed after it was
+								 * written is shown a moment longer */
+
+	pg_atomic_uint64 high_id;	/* highest msg_id ever published; writer: under
+								 * L4; readers tolerate a lower value: an id
+								 * that is not published yet is not theirs */
+	uint32		lease_seq;		/* bumped by every lease */
+	uint32		forgotten_seq;	/* highest lease_seq of slots let go */
+	uint64		withdraw_epoch; /* bumped when a message is withdrawn */
+	uint64		ready_seq;		/* bumped when something becomes ready */
+
+	/* Cold messages: in the table, not here. */
+	bool		has_cold;
+	int64		cold_low_id;	/* lowest id known to be cold and visible */
+	TimestampTz cold_next_at;	/* earliest visible_at of the other cold ones */
+
+	uint64		n_dead;			/* rows withdrawn since the last vacuum */
+	TimestampTz vacuumed_at;
+
+	int			first_waiter;	/* proc numbers, or -1 */
+	int			last_waiter;
+} Ring;
+
+/* What a claim, a lookup or a copy of the ring hands out. */
+typedef struct RingRef
+{
+	uint32		slot;
+	int64		msg_id;
+	ItemPointerData tid;
+	TimestampTz visible_at;
+	int32		read_ct;
+	uint32		owner;
+	SlotState	state;
+	bool		limbo_insert;
+	TimestampTz undo_last_read_at;
+} RingRef;
+
+/* Consumers to wake once the ring lock is released. */
+typedef struct WakeList
+{
+	int			n;
+	int			procs[RING_WAKE_BATCH + 1];
+} WakeList;
+
+/* ring_pool.c */
+extern void pgmq_ring_shmem_request(void);
+extern void pgmq_ring_shmem_startup(void);
+extern bool pgmq_ring_available(void);
+extern RingSlot *pgmq_slots;
+extern uint32 pgmq_pool_size(void);
+extern uint32 pgmq_pool_reserve(uint32 *chain, uint32 n);
+extern uint32 pgmq_pool_take(uint32 *chain);
+extern void pgmq_pool_free(uint32 slot);
+extern void pgmq_pool_free_chain(uint32 *chain);
+
+/* ring_directory.c */
+extern Ring *pgmq_ring_find(const RelFileLocator *locator);
+extern Ring *pgmq_ring_find_or_create(const RelFileLocator *locator, Oid relid,
+									  RingPhase phase);
+extern void pgmq_ring_remove(const RelFileLocator *locator);
+extern void pgmq_ring_remove_database(Oid dbid);
+extern int	pgmq_ring_limit(void);
+extern Ring *pgmq_ring_by_index(int index);
+
+/* ring_tree.c */
+extern void pgmq_tree_insert(Ring *ring, SlotTree tree, uint32 slot);
+extern void pgmq_tree_remove(Ring *ring, SlotTree tree, uint32 slot);
+extern uint32 pgmq_tree_first(const Ring *ring, SlotTree tree);
+extern uint32 pgmq_tree_last(const Ring *ring, SlotTree tree);
+extern uint32 pgmq_tree_prev_id(const Ring *ring, SlotTree tree, int64 msg_id,
+								uint32 slot);
+extern uint32 pgmq_tree_next_id(const Ring *ring, SlotTree tree, int64 msg_id,
+								uint32 slot);
+
+/* ring_slot.c */
+extern uint32 pgmq_ring_lookup(const Ring *ring, int64 msg_id,
+							   const ItemPointerData *tid);
+extern void pgmq_ring_ref(uint32 slot, RingRef *ref);
+extern uint32 pgmq_ring_publish(Ring *ring, uint32 *chain, int64 msg_id,
+								const ItemPointerData *tid, int32 read_ct,
+								TimestampTz visible_at, TimestampTz now);
+extern void pgmq_ring_note_cold(Ring *ring, int64 msg_id,
+								TimestampTz visible_at, TimestampTz now);
+extern void pgmq_ring_withdraw(Ring *ring, uint32 slot);
+extern void pgmq_ring_settle(Ring *ring, uint32 slot, TimestampTz now);
+extern void pgmq_ring_lease(Ring *ring, uint32 slot, int32 read_ct,
+							TimestampTz visible_at, TimestampTz now);
+extern void pgmq_ring_hold(Ring *ring, uint32 slot, SlotState state,
+						   uint32 owner);
+extern void pgmq_ring_to_limbo(Ring *ring, uint32 slot, TransactionId xid,
+							   bool is_insert);
+extern void pgmq_ring_to_undo(Ring *ring, uint32 slot, int32 read_ct,
+							  TimestampTz last_read_at, TimestampTz visible_at);
+extern int	pgmq_ring_mature(Ring *ring, TimestampTz now, int max);
+extern uint32 pgmq_ring_next_ready(const Ring *ring, int64 after_id,
+								   uint32 after_slot);
+extern bool pgmq_ring_must_load(const Ring *ring, TimestampTz now);
+extern int	pgmq_ring_discard(Ring *ring, int max);
+extern bool pgmq_ring_evict_delayed(Ring *ring, TimestampTz now);
+extern bool pgmq_ring_evict_last_ready(Ring *ring, int64 above_id,
+									   TimestampTz now);
+extern TimestampTz pgmq_ring_next_event(const Ring *ring);
+
+/* ring_waiters.c */
+extern void pgmq_ring_wait_begin(Ring *ring);
+extern bool pgmq_ring_wait_end(Ring *ring);
+extern bool pgmq_ring_is_waiting(const Ring *ring);
+extern bool pgmq_ring_is_first_waiter(const Ring *ring);
+extern void pgmq_ring_wake(Ring *ring, uint32 n_messages, WakeList *wake);
+extern void pgmq_ring_wake_first(const Ring *ring, WakeList *wake);
+extern void pgmq_wake_all(WakeList *wake);
+
+/* Per backend: whom to wait for when its claim is in the way. */
+extern void pgmq_backend_set_vxid(void);
+extern VirtualTransactionId pgmq_backend_vxid(uint32 proc_number);
+
+static inline RingSlot *
+ring_slot(uint32 slot)
+{
+	Assert(slot != 0);
+	return &pgmq_slots[slot];
+}
+
+static inline void
+ring_lock(Ring *ring, LWLockMode mode)
+{
+	LWLockAcquire(&ring->lock, mode);
+}
+
+static inline void
+ring_unlock(Ring *ring)
+{
+	LWLockRelease(&ring->lock);
+}
+
+#endif							/* PGMQ_RING_H */

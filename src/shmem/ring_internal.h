@@ -1,0 +1,54 @@
+/*
+ * ring_internal.h
+ *	  What only the files of shmem/ share.
+ */
+#ifndef PGMQ_RING_INTERNAL_H
+#define PGMQ_RING_INTERNAL_H
+
+#include "shmem/ring.h"
+#include "storage/spin.h"
+
+/* A ring on cache lines of its own. */
+typedef union PaddedRing
+{
+	Ring		ring;
+	char		pad[TYPEALIGN(PG_CACHE_LINE_SIZE, sizeof(Ring))];
+} PaddedRing;
+
+/*
+ * One per backend.  `vxid` is written by its backend before it publishes a
+ * claim under L4 and read by others under the same L4; the rest is guarded by
+ * the L4 of the ring waited for.
+ */
+typedef struct RingBackend
+{
+	VirtualTransactionId vxid;
+	int			waits_for;		/* index of the ring, or -1 */
+	int			next_waiter;
+	int			prev_waiter;
+} RingBackend;
+
+typedef struct RingShared
+{
+	/* immutable after init */
+	int			ring_tranche;
+	uint32		n_slots;
+	int			n_rings;
+	int			n_backends;
+	LWLock	   *directory_lock; /* L3 */
+	PaddedRing *rings;
+	RingBackend *backends;
+
+	/* guarded by free_mutex */
+	slock_t		free_mutex;
+	uint32		free_head;
+	uint32		n_fresh;		/* lowest slot never used */
+	uint32		n_free;
+} RingShared;
+
+extern RingShared *pgmq_shared;
+
+extern Size pgmq_ring_directory_size(void);
+extern void pgmq_ring_directory_init(void);
+
+#endif							/* PGMQ_RING_INTERNAL_H */

@@ -1,0 +1,378 @@
+/*
+ * ring_slot.c
+ *	  The moves of a ring slot through the state machine of ring.h.
+ *
+ * Every function here runs under the ring's L4, held exclusively unless it
+ * takes a const Ring.  Nothing here can fail; what needs memory takes it from
+ * a chain the caller reserved, and makes the message cold where there is none.
+ */
+#include "common/compat.h"
+
+#include "shmem/ring_internal.h"
+#include "utils/timestamp.h"
+
+/* How often a sleeper looks again at rows whose transaction is undecided. */
+#define LIMBO_LOOK_MS 100
+
+static inline bool
+is_at(const RingSlot *slot, const ItemPointerData *tid)
+{
+	return slot->block == ItemPointerGetBlockNumberNoCheck(tid) &&
+		slot->offset == ItemPointerGetOffsetNumberNoCheck(tid);
+}
+
+/*
+ * The slot of (msg_id, tid), or 0.  Several rows may share a msg_id; with tid
+ * NULL the first of them is returned.
+ */
+uint32
+pgmq_ring_lookup(const Ring *ring, int64 msg_id, const ItemPointerData *tid)
+{
+	uint32		slot = pgmq_tree_next_id(ring, TREE_BY_ID, msg_id, 0);
+
+	while (slot != 0 && ring_slot(slot)->msg_id == msg_id)
+	{
+		if (tid == NULL || is_at(ring_slot(slot), tid))
+			return slot;
+		slot = pgmq_tree_next_id(ring, TREE_BY_ID, msg_id, slot);
+	}
+	return 0;
+}
+
+/* Copy a slot out, for use without the lock. */
+void
+pgmq_ring_ref(uint32 slot, RingRef *ref)
+{
+	RingSlot   *s = ring_slot(slot);
+
+	ref->slot = slot;
+	ref->msg_id = s->msg_id;
+	ItemPointerSet(&ref->tid, s->block, s->offset);
+	ref->visible_at = s->visible_at;
+	ref->read_ct = s->read_ct;
+	ref->owner = s->u.o.owner;
+	ref->state = (SlotState) s->state;
+	ref->limbo_insert = s->limbo_insert;
+	ref->undo_last_read_at = s->u.undo_last_read_at;
+}
+
+/* Take a slot out of its order tree, if it is in one. */
+static inline void
+leave_tree(Ring *ring, uint32 slot)
+{
+	if (ring_slot(slot)->tree != TREE_NONE)
+		pgmq_tree_remove(ring, (SlotTree) ring_slot(slot)->tree, slot);
+}
+
+/* Put a slot that is in no order tree where its visible_at says. */
+static inline void
+place(Ring *ring, uint32 slot, TimestampTz now)
+{
+	bool		is_ready = ring_slot(slot)->visible_at <= now;
+
+	ring_slot(slot)->state = is_ready ? SLOT_READY : SLOT_WAITING;
+	pgmq_tree_insert(ring, is_ready ? TREE_READY : TREE_WAITING, slot);
+}
+
+static void
+leave_limbo(Ring *ring, uint32 slot)
+{
+	RingSlot   *s = ring_slot(slot);
+
+	if (s->state == SLOT_LIMBO && s->limbo_insert)
+		ring->n_limbo_inserts--;
+	if (s->state == SLOT_UNDO)
+	{
+		pg_atomic_fetch_sub_u32(&ring->n_undo, 1);
+		s->u.o.lease_seq = ++ring->lease_seq;
+	}
+	s->limbo_insert = false;
+}
+
+/* Note a message that is in the table but not in the ring. */
+void
+pgmq_ring_note_cold(Ring *ring, int64 msg_id, TimestampTz visible_at,
+					TimestampTz now)
+{
+	ring->has_cold = true;
+	if (visible_at <= now)
+		ring->cold_low_id = Min(ring->cold_low_id, msg_id);
+	else
+		ring->cold_next_at = Min(ring->cold_next_at, visible_at);
+}
+
+/*
+ * A committed message enters the ring (or, if a rebuild saw it coming, leaves
+ * LIMBO).  Slots come from *chain, then from the pool; where there is none
+ * the message is noted as cold and 0 returned.
+ */
+uint32
+pgmq_ring_publish(Ring *ring, uint32 *chain, int64 msg_id,
+				  const ItemPointerData *tid, int32 read_ct,
+				  TimestampTz visible_at, TimestampTz now)
+{
+	uint32		slot = 0;
+	RingSlot   *s;
+
+	if (msg_id > (int64) pg_atomic_read_u64(&ring->high_id))
+		pg_atomic_write_u64(&ring->high_id, (uint64) msg_id);
+	if (ring->phase != RING_COMPLETE || ring->counts[TREE_LIMBO] > 0)
+		slot = pgmq_ring_lookup(ring, msg_id, tid);
+	else
+		Assert(pgmq_ring_lookup(ring, msg_id, tid) == 0);
+
+	if (slot != 0)
+	{
+		leave_tree(ring, slot);
+		leave_limbo(ring, slot);
+	}
+	else if ((slot = pgmq_pool_take(chain)) != 0)
+	{
+		s = ring_slot(slot);
+		memset(s, 0, sizeof(RingSlot));
+		s->msg_id = msg_id;
+		s->block = ItemPointerGetBlockNumberNoCheck(tid);
+		s->offset = ItemPointerGetOffsetNumberNoCheck(tid);
+		s->u.o.lease_seq = ring->lease_seq;
+		pgmq_tree_insert(ring, TREE_BY_ID, slot);
+	}
+	else
+	{
+		pgmq_ring_note_cold(ring, msg_id, visible_at, now);
+		return 0;
+	}
+	s = ring_slot(slot);
+	s->read_ct = read_ct;
+	s->visible_at = visible_at;
+	place(ring, slot, now);
+	if (s->state == SLOT_READY)
+		ring->ready_seq++;
+	return slot;
+}
+
+/* Take a slot out of the ring; its number may be reused at once. */
+void
+pgmq_ring_withdraw(Ring *ring, uint32 slot)
+{
+	RingSlot   *s = ring_slot(slot);
+
+	leave_tree(ring, slot);
+	leave_limbo(ring, slot);
+	pgmq_tree_remove(ring, TREE_BY_ID, slot);
+	ring->withdraw_epoch++;
+	if (s->u.o.lease_seq > ring->forgotten_seq)
+		ring->forgotten_seq = s->u.o.lease_seq;
+	pgmq_pool_free(slot);
+}
+
+/* CLAIMED, DELETING, LIMBO or UNDO, back to READY or WAITING. */
+void
+pgmq_ring_settle(Ring *ring, uint32 slot, TimestampTz now)
+{
+	RingSlot   *s = ring_slot(slot);
+
+	Assert(s->state != SLOT_FREE);
+	if (s->tree == TREE_WAITING)
+	{
+		s->state = SLOT_WAITING;
+		return;
+	}
+	leave_tree(ring, slot);
+	leave_limbo(ring, slot);
+	place(ring, slot, now);
+}
+
+/* The owner's lease is committed: CLAIMED becomes WAITING (or READY). */
+void
+pgmq_ring_lease(Ring *ring, uint32 slot, int32 read_ct, TimestampTz visible_at,
+				TimestampTz now)
+{
+	RingSlot   *s = ring_slot(slot);
+
+	leave_tree(ring, slot);
+	leave_limbo(ring, slot);
+	s->read_ct = read_ct;
+	s->visible_at = visible_at;
+	s->u.o.lease_seq = ++ring->lease_seq;
+	place(ring, slot, now);
+	if (s->state == SLOT_READY)
+		ring->ready_seq++;
+}
+
+/* READY, WAITING or an own CLAIMED slot becomes CLAIMED or DELETING. */
+void
+pgmq_ring_hold(Ring *ring, uint32 slot, SlotState state, uint32 owner)
+{
+	RingSlot   *s = ring_slot(slot);
+
+	Assert(state == SLOT_CLAIMED || state == SLOT_DELETING);
+	if (s->tree != TREE_WAITING)
+		leave_tree(ring, slot);
+	leave_limbo(ring, slot);
+	s->state = (uint8) state;
+	s->u.o.owner = owner;
+}
+
+/* Transaction xid will decide about the row. */
+void
+pgmq_ring_to_limbo(Ring *ring, uint32 slot, TransactionId xid, bool is_insert)
+{
+	RingSlot   *s = ring_slot(slot);
+
+	leave_tree(ring, slot);
+	leave_limbo(ring, slot);
+	s->state = SLOT_LIMBO;
+	s->u.o.owner = xid;
+	s->limbo_insert = is_insert;
+	if (is_insert)
+		ring->n_limbo_inserts++;
+	pgmq_tree_insert(ring, TREE_LIMBO, slot);
+}
+
+/* The page carries a lease that must be taken back to these values. */
+void
+pgmq_ring_to_undo(Ring *ring, uint32 slot, int32 read_ct,
+				  TimestampTz last_read_at, TimestampTz visible_at)
+{
+	RingSlot   *s = ring_slot(slot);
+
+	leave_tree(ring, slot);
+	leave_limbo(ring, slot);
+	s->state = SLOT_UNDO;
+	s->read_ct = read_ct;
+	s->visible_at = visible_at;
+	s->u.undo_last_read_at = last_read_at;
+	pg_atomic_fetch_add_u32(&ring->n_undo, 1);
+	pgmq_tree_insert(ring, TREE_UNDO, slot);
+}
+
+/*
+ * Move what has matured from WAITING to READY, at most max slots; returns how
+ * many left the tree (max means: call again).  Held slots only leave it.
+ */
+int
+pgmq_ring_mature(Ring *ring, TimestampTz now, int max)
+{
+	int			n = 0;
+	uint32		slot;
+
+	while (n < max && (slot = pgmq_tree_first(ring, TREE_WAITING)) != 0 &&
+		   ring_slot(slot)->visible_at <= now)
+	{
+		pgmq_tree_remove(ring, TREE_WAITING, slot);
+		if (ring_slot(slot)->state == SLOT_WAITING)
+			place(ring, slot, now);
+		n++;
+	}
+	if (n > 0)
+		ring->ready_seq++;
+	return n;
+}
+
+/* The next READY slot behind (after_id, after_slot), or 0. */
+uint32
+pgmq_ring_next_ready(const Ring *ring, int64 after_id, uint32 after_slot)
+{
+	return pgmq_tree_next_id(ring, TREE_READY, after_id, after_slot);
+}
+
+/*
+ * Must the table be scanned before this ring may hand out its lowest message?
+ * True while it is not complete, when a cold message has matured, and when the
+ * lowest cold message comes before the lowest ready one.
+ */
+bool
+pgmq_ring_must_load(const Ring *ring, TimestampTz now)
+{
+	uint32		first;
+
+	if (ring->phase != RING_COMPLETE)
+		return true;
+	if (!ring->has_cold)
+		return false;
+	if (ring->cold_next_at <= now)
+		return true;
+	if (ring->cold_low_id == PG_INT64_MAX)
+		return false;
+	first = pgmq_tree_first(ring, TREE_READY);
+	return first == 0 || ring_slot(first)->msg_id > ring->cold_low_id;
+}
+
+/*
+ * Forget up to max READY and WAITING slots, for a rebuild; returns how many.
+ * What is held, undecided or being locked stays.
+ */
+int
+pgmq_ring_discard(Ring *ring, int max)
+{
+	int			n = 0;
+	uint32		slot = pgmq_tree_next_id(ring, TREE_BY_ID, PG_INT64_MIN, 0);
+
+	while (slot != 0 && n < max)
+	{
+		RingSlot   *s = ring_slot(slot);
+		int64		msg_id = s->msg_id;
+		uint32		next = pgmq_tree_next_id(ring, TREE_BY_ID, msg_id, slot);
+
+		if ((s->state == SLOT_READY || s->state == SLOT_WAITING) &&
+			s->lockers == 0)
+		{
+			pgmq_ring_withdraw(ring, slot);
+			n++;
+		}
+		slot = next;
+	}
+	return n;
+}
+
+/* Make the furthest delayed message cold, unless it has been read. */
+bool
+pgmq_ring_evict_delayed(Ring *ring, TimestampTz now)
+{
+	uint32		slot = pgmq_tree_last(ring, TREE_WAITING);
+	RingSlot   *s;
+
+	if (slot == 0)
+		return false;
+	s = ring_slot(slot);
+	if (s->state != SLOT_WAITING || s->lockers > 0 || s->read_ct > 0 ||
+		s->visible_at <= now)
+		return false;
+	pgmq_ring_note_cold(ring, s->msg_id, s->visible_at, now);
+	pgmq_ring_withdraw(ring, slot);
+	return true;
+}
+
+/* Make the highest ready message cold, if it lies above the given id. */
+bool
+pgmq_ring_evict_last_ready(Ring *ring, int64 above_id, TimestampTz now)
+{
+	uint32		slot = pgmq_tree_last(ring, TREE_READY);
+	RingSlot   *s;
+
+	if (slot == 0)
+		return false;
+	s = ring_slot(slot);
+	if (s->msg_id <= above_id || s->lockers > 0)
+		return false;
+	pgmq_ring_note_cold(ring, s->msg_id, s->visible_at, now);
+	pgmq_ring_withdraw(ring, slot);
+	return true;
+}
+
+/* When something may become ready without a commit: an upper bound to sleep. */
+TimestampTz
+pgmq_ring_next_event(const Ring *ring)
+{
+	TimestampTz event = DT_NOEND;
+	uint32		slot = pgmq_tree_first(ring, TREE_WAITING);
+
+	if (slot != 0)
+		event = ring_slot(slot)->visible_at;
+	if (ring->has_cold)
+		event = Min(event, ring->cold_next_at);
+	if (ring->counts[TREE_LIMBO] > 0)
+		event = Min(event, TimestampTzPlusMilliseconds(GetCurrentTimestamp(),
+													   LIMBO_LOOK_MS));
+	return event;
+}

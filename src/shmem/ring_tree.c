@@ -1,0 +1,198 @@
+/*
+ * ring_tree.c
+ *	  Ordered sets of ring slots: treaps linked by slot numbers.
+ *
+ * A treap (Seidel and Aragon, "Randomized search trees", 1996) is a binary
+ * search tree by key and a heap by priority.  The priority is a hash of the
+ * slot number, so it needs no memory; murmurhash32 is a bijection, so no two
+ * slots share one.  Expected depth is O(log n) whatever the order of the
+ * operations, which bounds every loop here; two links a node and no parent
+ * pointer are what fits 56 bytes.  Ascending inserts and removals at the low
+ * end, which is what queues do, touch only the outer spines.
+ *
+ * Callers hold the ring's L4 (exclusively, to change a tree).
+ */
+#include "common/compat.h"
+
+#include "common/hashfn.h"
+#include "shmem/ring_internal.h"
+
+static inline SlotLinks *
+links(SlotTree tree, uint32 slot)
+{
+	return tree == TREE_BY_ID ? &pgmq_slots[slot].by_id : &pgmq_slots[slot].by_order;
+}
+
+static inline int64
+key(SlotTree tree, uint32 slot)
+{
+	return tree == TREE_WAITING ? pgmq_slots[slot].visible_at :
+		pgmq_slots[slot].msg_id;
+}
+
+static inline bool
+is_before(SlotTree tree, uint32 a, uint32 b)
+{
+	int64		key_a = key(tree, a);
+	int64		key_b = key(tree, b);
+
+	return key_a < key_b || (key_a == key_b && a < b);
+}
+
+static inline bool
+is_above(uint32 a, uint32 b)
+{
+	return murmurhash32(a) > murmurhash32(b);
+}
+
+static inline void
+set_tree(SlotTree tree, uint32 slot, SlotTree value)
+{
+	if (tree != TREE_BY_ID)
+		pgmq_slots[slot].tree = (uint8) value;
+}
+
+void
+pgmq_tree_insert(Ring *ring, SlotTree tree, uint32 slot)
+{
+	uint32	   *link = &ring->roots[tree];
+	uint32	   *left = &links(tree, slot)->left;
+	uint32	   *right = &links(tree, slot)->right;
+	uint32		below;
+
+	Assert(LWLockHeldByMeInMode(&ring->lock, LW_EXCLUSIVE));
+	Assert(tree == TREE_BY_ID || pgmq_slots[slot].tree == TREE_NONE);
+
+	while (*link != 0 && is_above(*link, slot))
+		link = is_before(tree, slot, *link) ? &links(tree, *link)->left :
+			&links(tree, *link)->right;
+
+	/* Split what was below into the two sides of the new node. */
+	below = *link;
+	*link = slot;
+	while (below != 0)
+	{
+		if (is_before(tree, below, slot))
+		{
+			*left = below;
+			left = &links(tree, below)->right;
+			below = *left;
+		}
+		else
+		{
+			*right = below;
+			right = &links(tree, below)->left;
+			below = *right;
+		}
+	}
+	*left = *right = 0;
+	ring->counts[tree]++;
+	set_tree(tree, slot, tree);
+}
+
+void
+pgmq_tree_remove(Ring *ring, SlotTree tree, uint32 slot)
+{
+	uint32	   *link = &ring->roots[tree];
+	uint32		left = links(tree, slot)->left;
+	uint32		right = links(tree, slot)->right;
+
+	Assert(LWLockHeldByMeInMode(&ring->lock, LW_EXCLUSIVE));
+	Assert(tree == TREE_BY_ID || pgmq_slots[slot].tree == tree);
+
+	while (*link != slot)
+	{
+		Assert(*link != 0);
+		link = is_before(tree, slot, *link) ? &links(tree, *link)->left :
+			&links(tree, *link)->right;
+	}
+
+	/* Merge the two sides in its place. */
+	while (left != 0 && right != 0)
+	{
+		if (is_above(left, right))
+		{
+			*link = left;
+			link = &links(tree, left)->right;
+			left = *link;
+		}
+		else
+		{
+			*link = right;
+			link = &links(tree, right)->left;
+			right = *link;
+		}
+	}
+	*link = left != 0 ? left : right;
+	ring->counts[tree]--;
+	set_tree(tree, slot, TREE_NONE);
+}
+
+uint32
+pgmq_tree_first(const Ring *ring, SlotTree tree)
+{
+	uint32		slot = ring->roots[tree];
+
+	while (slot != 0 && links(tree, slot)->left != 0)
+		slot = links(tree, slot)->left;
+	return slot;
+}
+
+uint32
+pgmq_tree_last(const Ring *ring, SlotTree tree)
+{
+	uint32		slot = ring->roots[tree];
+
+	while (slot != 0 && links(tree, slot)->right != 0)
+		slot = links(tree, slot)->right;
+	return slot;
+}
+
+/*
+ * The first slot behind (msg_id, slot) in a tree ordered by msg_id; with slot
+ * 0 that is the first with at least this msg_id.
+ */
+uint32
+pgmq_tree_next_id(const Ring *ring, SlotTree tree, int64 msg_id, uint32 slot)
+{
+	uint32		at = ring->roots[tree];
+	uint32		best = 0;
+
+	Assert(tree != TREE_WAITING);
+	while (at != 0)
+	{
+		int64		at_id = pgmq_slots[at].msg_id;
+
+		if (at_id > msg_id || (at_id == msg_id && at > slot))
+		{
+			best = at;
+			at = links(tree, at)->left;
+		}
+		else
+			at = links(tree, at)->right;
+	}
+	return best;
+}
+
+/* The last slot before (msg_id, slot) in a tree ordered by msg_id. */
+uint32
+pgmq_tree_prev_id(const Ring *ring, SlotTree tree, int64 msg_id, uint32 slot)
+{
+	uint32		at = ring->roots[tree];
+	uint32		best = 0;
+
+	Assert(tree != TREE_WAITING);
+	while (at != 0)
+	{
+		int64		at_id = pgmq_slots[at].msg_id;
+
+		if (at_id < msg_id || (at_id == msg_id && at < slot))
+		{
+			best = at;
+			at = links(tree, at)->right;
+		}
+		else
+			at = links(tree, at)->left;
+	}
+	return best;
+}

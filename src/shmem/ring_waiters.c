@@ -1,0 +1,138 @@
+/*
+ * ring_waiters.c
+ *	  Consumers asleep in a blocking read, and who wakes them.
+ *
+ * The waiters of a ring form a queue through RingBackend, guarded by its L4.
+ * A commit that publishes n messages takes the first n off the queue and sets
+ * their latches after it let go of the lock; being off the queue is the
+ * message "it is your turn".  Whoever leaves without taking a message passes
+ * the turn on (pgmq_ring_wait_end says whether there is one to pass).
+ *
+ * Only the first waiter watches the clock, for delays that mature and leases
+ * that lapse, so that one sleeper wakes for them and not all; whoever makes
+ * another the first, or brings an earlier moment, pokes the first one.
+ */
+#include "common/compat.h"
+
+#include "shmem/ring_internal.h"
+#include "storage/latch.h"
+
+static void
+append_to_wake(WakeList *wake, int proc_number)
+{
+	Assert(wake->n < lengthof(wake->procs));
+	wake->procs[wake->n++] = proc_number;
+}
+
+static void
+unlink_waiter(Ring *ring, int proc_number)
+{
+	RingBackend *me = &pgmq_shared->backends[proc_number];
+
+	if (me->prev_waiter >= 0)
+		pgmq_shared->backends[me->prev_waiter].next_waiter = me->next_waiter;
+	else
+		ring->first_waiter = me->next_waiter;
+	if (me->next_waiter >= 0)
+		pgmq_shared->backends[me->next_waiter].prev_waiter = me->prev_waiter;
+	else
+		ring->last_waiter = me->prev_waiter;
+	me->waits_for = -1;
+}
+
+/* Join the ring's waiters.  Caller holds L4 exclusively. */
+void
+pgmq_ring_wait_begin(Ring *ring)
+{
+	RingBackend *me = &pgmq_shared->backends[PGMQ_MY_PROC_NUMBER];
+
+	Assert(me->waits_for == -1);
+	me->waits_for = ring->index;
+	me->next_waiter = -1;
+	me->prev_waiter = ring->last_waiter;
+	if (ring->last_waiter >= 0)
+		pgmq_shared->backends[ring->last_waiter].next_waiter = PGMQ_MY_PROC_NUMBER;
+	else
+		ring->first_waiter = PGMQ_MY_PROC_NUMBER;
+	ring->last_waiter = PGMQ_MY_PROC_NUMBER;
+}
+
+/*
+ * Leave the waiters.  True if we had been given a turn.  Caller holds L4
+ * exclusively and wakes the first waiter afterwards, which now has the clock.
+ */
+bool
+pgmq_ring_wait_end(Ring *ring)
+{
+	RingBackend *me = &pgmq_shared->backends[PGMQ_MY_PROC_NUMBER];
+
+	if (me->waits_for != ring->index)
+		return true;
+	unlink_waiter(ring, PGMQ_MY_PROC_NUMBER);
+	return false;
+}
+
+bool
+pgmq_ring_is_first_waiter(const Ring *ring)
+{
+	return ring->first_waiter == PGMQ_MY_PROC_NUMBER;
+}
+
+/* Are we still among the waiters, i.e. not given a turn?  Caller holds L4. */
+bool
+pgmq_ring_is_waiting(const Ring *ring)
+{
+	return pgmq_shared->backends[PGMQ_MY_PROC_NUMBER].waits_for == ring->index;
+}
+
+/* Have the first waiter look at the clock again.  Caller holds L4. */
+void
+pgmq_ring_wake_first(const Ring *ring, WakeList *wake)
+{
+	if (ring->first_waiter >= 0 && wake->n < lengthof(wake->procs))
+		append_to_wake(wake, ring->first_waiter);
+}
+
+/*
+ * Give a turn to as many waiters as there are new ready messages.  Caller
+ * holds L4 exclusively; at most RING_WAKE_BATCH, the woken wake the others.
+ */
+void
+pgmq_ring_wake(Ring *ring, uint32 n_messages, WakeList *wake)
+{
+	while (n_messages-- > 0 && ring->first_waiter >= 0 &&
+		   wake->n < RING_WAKE_BATCH)
+	{
+		int			proc_number = ring->first_waiter;
+
+		unlink_waiter(ring, proc_number);
+		append_to_wake(wake, proc_number);
+	}
+	pgmq_ring_wake_first(ring, wake);
+}
+
+/* Set the latches; no lock is held. */
+void
+pgmq_wake_all(WakeList *wake)
+{
+	for (int i = 0; i < wake->n; i++)
+		SetLatch(&ProcGlobal->allProcs[wake->procs[i]].procLatch);
+	wake->n = 0;
+}
+
+/* Say who we are, before a claim of ours becomes visible to others. */
+void
+pgmq_backend_set_vxid(void)
+{
+	PGMQ_MY_VXID(pgmq_shared->backends[PGMQ_MY_PROC_NUMBER].vxid);
+}
+
+/*
+ * The virtual transaction of the owner of a CLAIMED or DELETING slot.  Caller
+ * holds the L4 under which it read the slot.
+ */
+VirtualTransactionId
+pgmq_backend_vxid(uint32 proc_number)
+{
+	return pgmq_shared->backends[proc_number].vxid;
+}

@@ -1,0 +1,169 @@
+/*
+ * worker_launcher.c
+ *	  The launcher: looks for rings that want something done, and starts one
+ *	  database worker after the other.
+ *
+ * It is connected to no database, so it blocks no DROP DATABASE.  After a
+ * start (or a promotion) it sends a worker through every database once, to
+ * find the hot queues and build their rings; afterwards the rings themselves
+ * say what they want.  A queue works without it, only that a caller has to
+ * build its ring, and dead rows wait for autovacuum.
+ */
+#include "common/compat.h"
+
+#include "access/htup_details.h"
+#include "access/table.h"
+#include "access/tableam.h"
+#include "access/xact.h"
+#include "catalog/pg_database.h"
+#include "common/settings.h"
+#include "postmaster/bgworker.h"
+#include "postmaster/interrupt.h"
+#include "storage/ipc.h"
+#include "storage/latch.h"
+#include "tcop/tcopprot.h"
+#include "utils/memutils.h"
+#include "worker/worker.h"
+#include "xact/xact.h"
+
+/* Rings looked at per nap. */
+#define MAX_WORK 256
+
+/* Run one database worker to its end; false if none could be started. */
+static bool
+run_worker(Oid dbid, bool must_find_queues)
+{
+	BackgroundWorker worker = {0};
+	BackgroundWorkerHandle *handle;
+	WorkerOrder order = {dbid, must_find_queues};
+
+	if (pgmq_worker_is_paused(dbid))
+		return true;
+	snprintf(worker.bgw_name, BGW_MAXLEN, "pgmq worker %u", dbid);
+	snprintf(worker.bgw_type, BGW_MAXLEN, "pgmq worker");
+	snprintf(worker.bgw_library_name, BGW_MAXLEN, "pgmq");
+	snprintf(worker.bgw_function_name, BGW_MAXLEN, "pgmq_database_main");
+	worker.bgw_flags = BGWORKER_SHMEM_ACCESS | BGWORKER_BACKEND_DATABASE_CONNECTION;
+	worker.bgw_start_time = BgWorkerStart_RecoveryFinished;
+	worker.bgw_restart_time = BGW_NEVER_RESTART;
+	worker.bgw_notify_pid = MyProcPid;
+	memcpy(worker.bgw_extra, &order, sizeof(order));
+	if (!RegisterDynamicBackgroundWorker(&worker, &handle))
+		return false;
+	(void) WaitForBackgroundWorkerShutdown(handle);
+	pfree(handle);
+	return true;
+}
+
+/* All databases that can be connected to; palloc'd in the caller's context. */
+static List *
+list_databases(void)
+{
+	MemoryContext caller = CurrentMemoryContext;
+	List	   *databases = NIL;
+	Relation	rel;
+	TableScanDesc scan;
+	HeapTuple	tuple;
+
+	StartTransactionCommand();
+	rel = table_open(DatabaseRelationId, AccessShareLock);
+	scan = table_beginscan_catalog(rel, 0, NULL);
+	while ((tuple = heap_getnext(scan, ForwardScanDirection)) != NULL)
+	{
+		Form_pg_database database = (Form_pg_database) GETSTRUCT(tuple);
+		MemoryContext old;
+
+		if (!database->datallowconn)
+			continue;
+		old = MemoryContextSwitchTo(caller);
+		databases = lappend_oid(databases, database->oid);
+		MemoryContextSwitchTo(old);
+	}
+	table_endscan(scan);
+	table_close(rel, AccessShareLock);
+	CommitTransactionCommand();
+	MemoryContextSwitchTo(caller);
+	return databases;
+}
+
+/* After a start: have every database searched for hot queues. */
+static void
+visit_databases(void)
+{
+	List	   *databases = list_databases();
+	ListCell   *cell;
+
+	foreach(cell, databases)
+	{
+		CHECK_FOR_INTERRUPTS();
+		if (!run_worker(lfirst_oid(cell), true))
+			break;				/* callers build rings themselves */
+	}
+	list_free(databases);
+}
+
+/* One look: a worker for each database whose rings want something. */
+static void
+serve_rings(RingWork *work)
+{
+	Oid			last = InvalidOid;
+	int			n = pgmq_xact_list_work(InvalidOid, work, MAX_WORK);
+
+	for (int i = 0; i < n; i++)
+	{
+		CHECK_FOR_INTERRUPTS();
+		if (work[i].dbid != last && !run_worker(work[i].dbid, false))
+			break;
+		last = work[i].dbid;
+	}
+}
+
+void
+pgmq_launcher_main(Datum arg)
+{
+	RingWork   *work;
+	bool		has_visited = false;
+
+	pqsignal(SIGHUP, SignalHandlerForConfigReload);
+	pqsignal(SIGTERM, die);
+	BackgroundWorkerUnblockSignals();
+	BackgroundWorkerInitializeConnection(NULL, NULL, 0);
+	work = MemoryContextAlloc(TopMemoryContext, MAX_WORK * sizeof(RingWork));
+
+	for (;;)
+	{
+		CHECK_FOR_INTERRUPTS();
+		if (ConfigReloadPending)
+		{
+			ConfigReloadPending = false;
+			ProcessConfigFile(PGC_SIGHUP);
+		}
+		if (pgmq_worker_enabled)
+		{
+			if (!has_visited)
+				visit_databases();
+			has_visited = true;
+			serve_rings(work);
+		}
+		(void) WaitLatch(MyLatch, WL_LATCH_SET | WL_TIMEOUT | WL_EXIT_ON_PM_DEATH,
+						 pgmq_worker_naptime_ms, PG_WAIT_EXTENSION);
+		ResetLatch(MyLatch);
+	}
+}
+
+/* Called once, by _PG_init in the postmaster. */
+void
+pgmq_worker_init(void)
+{
+	BackgroundWorker worker = {0};
+
+	snprintf(worker.bgw_name, BGW_MAXLEN, "pgmq launcher");
+	snprintf(worker.bgw_type, BGW_MAXLEN, "pgmq launcher");
+	snprintf(worker.bgw_library_name, BGW_MAXLEN, "pgmq");
+	snprintf(worker.bgw_function_name, BGW_MAXLEN, "pgmq_launcher_main");
+	worker.bgw_flags = BGWORKER_SHMEM_ACCESS | BGWORKER_BACKEND_DATABASE_CONNECTION;
+	worker.bgw_start_time = BgWorkerStart_RecoveryFinished;
+	worker.bgw_restart_time = 5;
+	RegisterBackgroundWorker(&worker);
+	pgmq_worker_utility_init();
+}

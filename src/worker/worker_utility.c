@@ -1,0 +1,111 @@
+/*
+ * worker_utility.c
+ *	  Keeps database workers out of the way of statements that want a database
+ *	  to themselves, and forgets the rings of dropped databases.
+ */
+#include "common/compat.h"
+
+#include "commands/dbcommands.h"
+#include "nodes/parsenodes.h"
+#include "tcop/utility.h"
+#include "worker/worker.h"
+#include "xact/xact.h"
+
+static ProcessUtility_hook_type prev_process_utility = NULL;
+
+/* The template a CREATE DATABASE copies. */
+static const char *
+template_name(const CreatedbStmt *statement)
+{
+	ListCell   *cell;
+
+	foreach(cell, statement->options)
+	{
+		DefElem    *option = lfirst(cell);
+
+		if (strcmp(option->defname, "template") == 0 && option->arg != NULL &&
+			IsA(option->arg, String))
+			return strVal(option->arg);
+	}
+	return "template1";
+}
+
+static bool
+moves_tablespace(const AlterDatabaseStmt *statement)
+{
+	ListCell   *cell;
+
+	foreach(cell, statement->options)
+		if (strcmp(((DefElem *) lfirst(cell))->defname, "tablespace") == 0)
+			return true;
+	return false;
+}
+
+/* The database a statement must have for itself, or NULL. */
+static const char *
+wanted_database(Node *statement, bool *is_drop)
+{
+	*is_drop = false;
+	switch (nodeTag(statement))
+	{
+		case T_DropdbStmt:
+			*is_drop = true;
+			return ((DropdbStmt *) statement)->dbname;
+		case T_CreatedbStmt:
+			return template_name((CreatedbStmt *) statement);
+		case T_AlterDatabaseStmt:
+			return moves_tablespace((AlterDatabaseStmt *) statement) ?
+				((AlterDatabaseStmt *) statement)->dbname : NULL;
+		case T_RenameStmt:
+			return ((RenameStmt *) statement)->renameType == OBJECT_DATABASE ?
+				((RenameStmt *) statement)->subname : NULL;
+		default:
+			return NULL;
+	}
+}
+
+static void
+run_utility(PlannedStmt *pstmt, const char *query, bool read_only_tree,
+			ProcessUtilityContext context, ParamListInfo params,
+			QueryEnvironment *environment, DestReceiver *dest, QueryCompletion *qc)
+{
+	ProcessUtility_hook_type next = prev_process_utility ?
+		prev_process_utility : standard_ProcessUtility;
+
+	next(pstmt, query, read_only_tree, context, params, environment, dest, qc);
+}
+
+static void
+process_utility(PlannedStmt *pstmt, const char *query, bool read_only_tree,
+				ProcessUtilityContext context, ParamListInfo params,
+				QueryEnvironment *environment, DestReceiver *dest, QueryCompletion *qc)
+{
+	bool		is_drop;
+	const char *name = wanted_database(pstmt->utilityStmt, &is_drop);
+	Oid			dbid = name != NULL ? get_database_oid(name, true) : InvalidOid;
+
+	if (!OidIsValid(dbid))
+	{
+		run_utility(pstmt, query, read_only_tree, context, params, environment, dest, qc);
+		return;
+	}
+	pgmq_worker_pause(dbid);
+	PG_TRY();
+	{
+		run_utility(pstmt, query, read_only_tree, context, params, environment, dest, qc);
+		if (is_drop)
+			pgmq_xact_forget_database(dbid);
+	}
+	PG_FINALLY();
+	{
+		pgmq_worker_resume(dbid);
+	}
+	PG_END_TRY();
+}
+
+void
+pgmq_worker_utility_init(void)
+{
+	prev_process_utility = ProcessUtility_hook;
+	ProcessUtility_hook = process_utility;
+}

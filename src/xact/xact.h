@@ -1,0 +1,242 @@
+/*
+ * xact.h
+ *	  What one transaction did to hot queues, and the only way to a ring.
+ *
+ * A backend keeps, for its current transaction, a list of messages it sent,
+ * claimed, leased or deleted (XactMessage), each with the queue it belongs to
+ * (XactQueue).  Nothing of it is in shared memory but the state of the ring
+ * slots it holds.  At COMMIT the list is applied to the rings; at ABORT, and
+ * at the rollback of a savepoint, its slots are given back.  See README.md in
+ * this folder for the order of things and the interleavings behind it.
+ *
+ * Locks: callers hold a relation lock on the queue (that keeps its ring where
+ * it is).  Functions here take L3 and L4 and let go of them; none is held on
+ * return.  None may be called with a buffer locked.
+ */
+#ifndef PGMQ_XACT_H
+#define PGMQ_XACT_H
+
+#include "common/compat.h"
+#include "common/queue_row.h"
+#include "storage/itemptr.h"
+
+struct Ring;
+
+/* What the transaction did to a message; a set. */
+#define MSG_SENT 0x01			/* inserted the row */
+#define MSG_CLAIMED 0x02		/* holds its ring slot as CLAIMED */
+#define MSG_LEASED 0x04			/* a lease stands, to be written at commit */
+#define MSG_DELETED 0x08		/* deleted the row */
+
+typedef struct XactQueue
+{
+	RelFileLocator locator;
+	Oid			relid;
+	struct Ring *ring;			/* NULL if there is none (yet) */
+	uint32		first_seq;		/* ring's lease_seq when first seen */
+	int			first_message;	/* chain of its messages, -1 ends it */
+	int			n_messages;
+	int64		own_high_id;	/* highest msg_id sent by us */
+	uint64		seen_ready_seq; /* ring's ready_seq before the last read */
+	uint64		own_give_backs; /* bumps of it that we caused since */
+	bool		is_collapsed;	/* stopped tracking: too many messages */
+	bool		must_rebuild;	/* its ring must be rebuilt after commit */
+	bool		drop_at_commit; /* storage goes away if we commit */
+	bool		drop_at_abort;	/* storage goes away if we abort */
+} XactQueue;
+
+typedef struct XactMessage
+{
+	XactQueue  *queue;
+	int			next;			/* chain of the queue's messages */
+	ItemPointerData tid;
+	uint8		flags;
+	bool		is_written;		/* lease is on the page (after PRE_COMMIT) */
+	int64		msg_id;
+	uint32		slot;			/* ring slot held, or 0 */
+	Lease		lease;			/* values as this transaction sees them */
+	Lease		before;			/* page's values before is_written */
+} XactMessage;
+
+/* How a slot found by id looks from outside. */
+typedef struct MessageRef
+{
+	int64		msg_id;
+	ItemPointerData tid;
+	uint32		slot;			/* 0 for an own, unpublished message */
+} MessageRef;
+
+/* What the storage layer (am/) does for the transaction layer. */
+typedef struct XactStorage
+{
+	/* Write the leases of n messages of one queue in place; may raise. */
+	void		(*write_leases) (XactQueue *queue, int *messages, int n);
+	/* The same as ordinary UPDATEs, before PREPARE TRANSACTION. */
+	void		(*update_leases) (XactQueue *queue, int *messages, int n);
+} XactStorage;
+
+/* xact_state.c */
+extern bool pgmq_xact_has_rings(void);
+extern XactQueue *pgmq_xact_queue(Relation rel);
+extern bool pgmq_xact_queue_is_usable(XactQueue *queue);
+extern XactMessage *pgmq_xact_message(int index);
+extern int	pgmq_xact_find_message(XactQueue *queue, const ItemPointerData *tid);
+extern void pgmq_xact_note_insert(XactQueue *queue, const ItemPointerData *tid,
+								  int64 msg_id, const Lease *values);
+extern void pgmq_xact_note_rebuild(Relation rel);
+extern void pgmq_xact_note_new_storage(Relation rel,
+									   const RelFileLocator *locator);
+extern void pgmq_xact_note_moved_storage(Relation rel,
+										 const RelFileLocator *locator);
+extern bool pgmq_xact_may_have_id(XactQueue *queue, int64 msg_id);
+extern void pgmq_xact_note_drop(const RelFileLocator *locator, Oid relid);
+extern bool pgmq_xact_has_leases(void);
+extern bool pgmq_xact_shown_lease(Relation rel, const ItemPointerData *tid,
+								  int64 msg_id, Lease *lease);
+extern void pgmq_xact_set_lease(int message, const Lease *lease);
+extern void pgmq_xact_cancel_lease(int message);
+
+/* xact_claim.c */
+extern int	pgmq_xact_own_candidates(XactQueue *queue, TimestampTz now,
+									 int **messages);
+extern int	pgmq_xact_take_ready(XactQueue *queue, TimestampTz now,
+								 int max, int *messages);
+extern int	pgmq_xact_peek_ready(XactQueue *queue, TimestampTz now,
+								 const MessageRef *after, int max,
+								 MessageRef *refs);
+extern bool pgmq_xact_take_ref(XactQueue *queue, const MessageRef *ref,
+							   TimestampTz now, int *message);
+extern void pgmq_xact_give_back(int message);
+extern void pgmq_xact_give_back_many(XactQueue *queue, const int *messages, int n);
+extern void pgmq_xact_forget_row(int message);
+extern int	pgmq_xact_find_by_id(XactQueue *queue, int64 msg_id, int max,
+								 MessageRef *refs);
+
+typedef enum ClaimResult
+{
+	CLAIM_TAKEN,				/* the slot is ours now, or was */
+	CLAIM_GONE,					/* there is no such slot any more */
+	CLAIM_FOREIGN,				/* another transaction holds it */
+	CLAIM_LOCKING,				/* plain SQL is taking the row's lock */
+	CLAIM_UNDECIDED				/* LIMBO or UNDO: settle it first */
+} ClaimResult;
+
+extern ClaimResult pgmq_xact_claim_any(XactQueue *queue, const MessageRef *ref,
+									   int *message, VirtualTransactionId *owner);
+
+/*
+ * The guard around a heap operation that locks, deletes or updates one row:
+ * while it stands nobody can claim the message.  At most one at a time; ended
+ * by the (sub)transaction's abort where an error skips the end.
+ */
+typedef struct RowGuard
+{
+	bool		is_active;
+	bool		has_slot;
+	bool		is_own;			/* we inserted or claimed the row */
+	bool		is_newer;		/* leased since we first saw the queue */
+	XactQueue  *queue;
+	int64		msg_id;
+	ItemPointerData tid;
+} RowGuard;
+
+extern ClaimResult pgmq_xact_guard_begin(XactQueue *queue, int64 msg_id,
+										 const ItemPointerData *tid,
+										 VirtualTransactionId *owner);
+extern const RowGuard *pgmq_xact_guard(void);
+extern void pgmq_xact_guard_end(bool is_deleted);
+
+/* xact_events.c */
+extern void pgmq_xact_init(const XactStorage *storage);
+
+/* xact_ring.c: building, settling, waiting, counting */
+typedef enum BuildStart
+{
+	BUILD_STARTED,				/* the caller must scan and then end it */
+	BUILD_NOT_NEEDED,
+	BUILD_BY_ANOTHER			/* somebody else scans */
+} BuildStart;
+
+/* What a scan of one page found. */
+typedef struct ScannedRow
+{
+	int64		msg_id;
+	ItemPointerData tid;
+	int32		read_ct;
+	TimestampTz visible_at;
+	TransactionId undecided;	/* inserter or deleter in progress, or invalid */
+	bool		is_insert;		/* the inserter is */
+} ScannedRow;
+
+typedef struct QueueCounts
+{
+	int64		length;
+	int64		visible_length;
+	bool		is_exact;		/* false while there are cold messages */
+} QueueCounts;
+
+/* A copy of one slot, for check_queue and for settling. */
+typedef struct SlotCopy
+{
+	int64		msg_id;
+	ItemPointerData tid;
+	TimestampTz visible_at;
+	int32		read_ct;
+	TransactionId xid;			/* LIMBO */
+	const char *state;
+	bool		is_limbo_insert;
+	bool		is_undo;
+	bool		is_deleting;
+	TimestampTz last_read_at;	/* UNDO */
+} SlotCopy;
+
+extern bool pgmq_xact_must_load(XactQueue *queue, TimestampTz now);
+extern BuildStart pgmq_xact_build_begin(XactQueue *queue, TimestampTz now);
+extern uint64 pgmq_xact_build_epoch(XactQueue *queue);
+extern bool pgmq_xact_build_add(XactQueue *queue, uint64 epoch,
+								const ScannedRow *rows, int n,
+								TimestampTz now);
+extern void pgmq_xact_build_end(XactQueue *queue, bool is_complete);
+extern void pgmq_xact_build_wait(XactQueue *queue);
+extern int	pgmq_xact_undecided(XactQueue *queue);
+extern int	pgmq_xact_list_limbo(XactQueue *queue, int max, SlotCopy *copies);
+extern int	pgmq_xact_list_undo(XactQueue *queue, int max, SlotCopy *copies);
+extern bool pgmq_xact_find_undo(XactQueue *queue, int64 msg_id,
+								const ItemPointerData *tid, SlotCopy *copy);
+extern void pgmq_xact_settle(XactQueue *queue, const SlotCopy *copy,
+							 const ScannedRow *row);
+extern bool pgmq_xact_is_newer(int message);
+extern void pgmq_xact_correct(int message, int32 read_ct,
+							  TimestampTz visible_at);
+extern bool pgmq_xact_undo_take(XactQueue *queue, const SlotCopy *copy);
+extern void pgmq_xact_undo_done(void);
+extern void pgmq_xact_counts(XactQueue *queue, TimestampTz now,
+							 QueueCounts *counts);
+extern bool pgmq_xact_end_id(XactQueue *queue, bool want_last,
+							 const MessageRef *beyond, MessageRef *ref);
+extern int	pgmq_xact_copy_slots(XactQueue *queue, SlotCopy **copies,
+								 bool *has_cold);
+extern bool pgmq_xact_copy_slot(XactQueue *queue, int64 msg_id,
+								const ItemPointerData *tid, SlotCopy *copy);
+extern bool pgmq_xact_is_orphan(XactQueue *queue, int64 msg_id,
+								const ItemPointerData *tid);
+extern void pgmq_xact_watch(XactQueue *queue);
+extern void pgmq_xact_sleep(XactQueue *queue, TimestampTz deadline,
+							uint32 wait_event);
+extern void pgmq_xact_pass_turn(XactQueue *queue);
+extern void pgmq_xact_note_vacuum(XactQueue *queue);
+
+/* Work for the background worker, database by database. */
+typedef struct RingWork
+{
+	Oid			dbid;
+	Oid			relid;
+	bool		needs_build;
+	bool		needs_vacuum;
+	bool		needs_settling;
+} RingWork;
+
+extern int	pgmq_xact_list_work(Oid dbid, RingWork *work, int max);
+extern void pgmq_xact_forget_database(Oid dbid);
+
+#endif							/* PGMQ_XACT_H */

@@ -1,0 +1,612 @@
+/*
+ * xact_claim.c
+ *	  Claims: the transaction's hold on messages it reads, pops, extends or
+ *	  deletes.
+ *
+ * A claim is a row lock.  Two ways lead to a row, and each must see the other:
+ *
+ *	  fast path: publish the claim (slot CLAIMED, under L4), let go, then look
+ *	  at the page; a row lock found there makes it give the claim back.
+ *
+ *	  plain SQL: raise the slot's count of lockers (under L4; refused while the
+ *	  slot is CLAIMED by another), take the heap's row lock, lower the count.
+ *	  While the count is up nobody can claim the slot; afterwards the page
+ *	  shows the lock.  Where there is no slot to guard, the row lock is taken
+ *	  first and claims are looked for after (am_lock.c).
+ *
+ * So at least one of the two sees the other, whatever the order.
+ */
+#include "common/compat.h"
+
+#include "utils/timestamp.h"
+#include "xact/xact_internal.h"
+
+/* Our claims name us; say who that is before the first of a transaction. */
+void
+pgmq_xact_publish_vxid(void)
+{
+	if (!pgmq_xact.has_vxid)
+	{
+		pgmq_backend_set_vxid();
+		pgmq_xact.has_vxid = true;
+	}
+}
+
+/*
+ * Give back what a message holds in its ring, except what `keep` says it
+ * still holds.  Adds consumers to wake.  Cannot fail.
+ */
+void
+pgmq_xact_release_message(XactMessage *message, uint8 keep, TimestampTz now,
+						  WakeList *wake)
+{
+	Ring	   *ring = message->queue->ring;
+	uint8		held = message->flags & (MSG_CLAIMED | MSG_DELETED);
+
+	if (ring == NULL || message->slot == 0 || held == 0)
+		return;
+	ring_lock(ring, LW_EXCLUSIVE);
+	Assert(ring_slot(message->slot)->msg_id == message->msg_id);
+	Assert(ring_slot(message->slot)->u.o.owner == PGMQ_MY_PROC_NUMBER);
+	if (keep & MSG_DELETED)
+		pgmq_ring_hold(ring, message->slot, SLOT_DELETING, PGMQ_MY_PROC_NUMBER);
+	else if (keep & MSG_CLAIMED)
+		pgmq_ring_hold(ring, message->slot, SLOT_CLAIMED, PGMQ_MY_PROC_NUMBER);
+	else
+	{
+		if (message->is_written)
+			pgmq_ring_to_undo(ring, message->slot, message->before.read_ct,
+							  message->before.last_read_at,
+							  message->before.visible_at);
+		else
+			pgmq_ring_settle(ring, message->slot, now);
+		message->slot = 0;
+		ring->ready_seq++;
+		pgmq_ring_wake(ring, 1, wake);
+	}
+	ring_unlock(ring);
+}
+
+static int
+compare_by_msg_id(const void *a, const void *b)
+{
+	int64		id_a = pgmq_xact_message(*(const int *) a)->msg_id;
+	int64		id_b = pgmq_xact_message(*(const int *) b)->msg_id;
+
+	return id_a < id_b ? -1 : (id_a > id_b ? 1 : 0);
+}
+
+/*
+ * Messages this transaction has sent or claimed itself and may read (again):
+ * those whose visible_at, as it sees it, has come.  Ascending msg_id; palloc'd.
+ */
+int
+pgmq_xact_own_candidates(XactQueue *queue, TimestampTz now, int **messages)
+{
+	int			n = 0;
+
+	*messages = NULL;
+	if (queue->n_messages == 0)
+		return 0;
+	*messages = palloc(queue->n_messages * sizeof(int));
+	for (int i = queue->first_message; i >= 0; i = pgmq_xact_message(i)->next)
+	{
+		XactMessage *message = pgmq_xact_message(i);
+
+		if ((message->flags & (MSG_SENT | MSG_LEASED)) != 0 &&
+			(message->flags & MSG_DELETED) == 0 &&
+			message->lease.visible_at <= now)
+			(*messages)[n++] = i;
+	}
+	qsort(*messages, n, sizeof(int), compare_by_msg_id);
+	return n;
+}
+
+/* Move all that has matured to READY, letting the lock go in between. */
+static void
+mature_all(Ring *ring, TimestampTz now)
+{
+	WakeList	wake;
+	int			moved;
+
+	do
+	{
+		wake.n = 0;
+		ring_lock(ring, LW_EXCLUSIVE);
+		moved = pgmq_ring_mature(ring, now, RING_BATCH_SLOTS);
+		if (moved > 1)
+			pgmq_ring_wake(ring, moved - 1, &wake);
+		ring_unlock(ring);
+		pgmq_wake_all(&wake);
+	} while (moved == RING_BATCH_SLOTS);
+}
+
+/*
+ * A new entry for a slot we now hold; room must have been made.  An older
+ * entry of the same row has nothing left in it, and look-ups find the newest.
+ */
+static int
+message_of_slot(XactQueue *queue, const RingRef *ref)
+{
+	int			index = pgmq_xact_add_message(queue, &ref->tid, ref->msg_id);
+	XactMessage *message = pgmq_xact_message(index);
+
+	pgmq_xact_log_message(index);
+	message->slot = ref->slot;
+	message->flags |= MSG_CLAIMED;
+	message->lease.read_ct = ref->read_ct;
+	message->lease.visible_at = ref->visible_at;
+	return index;
+}
+
+/*
+ * Claim up to max ready messages, lowest msg_id first; fills messages[] in
+ * that order and returns how many.  None is leased yet; the caller looks at
+ * the page and then leases, deletes, gives back or forgets each.
+ *
+ * Takes L4 in batches; the list has room before the lock is taken, so that
+ * nothing can fail while slots are held that are not on it.
+ */
+int
+pgmq_xact_take_ready(XactQueue *queue, TimestampTz now, int max, int *messages)
+{
+	Ring	   *ring = queue->ring;
+	RingRef		refs[64];
+	int			taken = 0;
+
+	pgmq_xact_publish_vxid();
+	mature_all(ring, now);
+	while (taken < max)
+	{
+		int			wanted = Min(max - taken, (int) lengthof(refs));
+		int			n = 0;
+		uint32		slot;
+
+		pgmq_xact_make_room(wanted);
+		ring_lock(ring, LW_EXCLUSIVE);
+		slot = pgmq_tree_first(ring, TREE_READY);
+		while (slot != 0 && n < wanted &&
+			   (!ring->has_cold || ring_slot(slot)->msg_id < ring->cold_low_id))
+		{
+			int64		msg_id = ring_slot(slot)->msg_id;
+
+			if (ring_slot(slot)->lockers == 0)
+			{
+				pgmq_ring_hold(ring, slot, SLOT_CLAIMED, PGMQ_MY_PROC_NUMBER);
+				pgmq_ring_ref(slot, &refs[n++]);
+			}
+			slot = pgmq_ring_next_ready(ring, msg_id, slot);
+		}
+		ring_unlock(ring);
+		for (int i = 0; i < n; i++)
+			messages[taken++] = message_of_slot(queue, &refs[i]);
+		if (n < wanted)
+			break;
+	}
+	return taken;
+}
+
+/*
+ * Look at ready messages behind *after (NULL: from the lowest) without
+ * claiming them; returns how many refs were filled.
+ */
+int
+pgmq_xact_peek_ready(XactQueue *queue, TimestampTz now, const MessageRef *after,
+					 int max, MessageRef *refs)
+{
+	Ring	   *ring = queue->ring;
+	int			n = 0;
+	uint32		slot;
+
+	if (after == NULL)
+		mature_all(ring, now);
+	ring_lock(ring, LW_SHARED);
+	slot = after == NULL ? pgmq_tree_first(ring, TREE_READY) :
+		pgmq_ring_next_ready(ring, after->msg_id, after->slot);
+	for (; slot != 0 && n < max && n < RING_BATCH_SLOTS; n++)
+	{
+		RingSlot   *s = ring_slot(slot);
+
+		if (ring->has_cold && s->msg_id >= ring->cold_low_id)
+			break;
+		refs[n].msg_id = s->msg_id;
+		ItemPointerSet(&refs[n].tid, s->block, s->offset);
+		refs[n].slot = slot;
+		slot = pgmq_ring_next_ready(ring, s->msg_id, slot);
+	}
+	ring_unlock(ring);
+	return n;
+}
+
+/* Is the slot still the message that the reference was taken from? */
+static bool
+ref_is_current(Ring *ring, const MessageRef *ref, RingRef *now)
+{
+	uint32		slot = pgmq_ring_lookup(ring, ref->msg_id, &ref->tid);
+
+	if (slot == 0)
+		return false;
+	pgmq_ring_ref(slot, now);
+	return true;
+}
+
+/* Claim one ready message that was peeked at; false if it no longer is. */
+bool
+pgmq_xact_take_ref(XactQueue *queue, const MessageRef *ref, TimestampTz now,
+				   int *message)
+{
+	Ring	   *ring = queue->ring;
+	RingRef		current;
+	bool		taken;
+
+	pgmq_xact_publish_vxid();
+	pgmq_xact_make_room(1);
+	ring_lock(ring, LW_EXCLUSIVE);
+	taken = ref_is_current(ring, ref, &current) &&
+		current.state == SLOT_READY && ring_slot(current.slot)->lockers == 0;
+	if (taken)
+		pgmq_ring_hold(ring, current.slot, SLOT_CLAIMED, PGMQ_MY_PROC_NUMBER);
+	ring_unlock(ring);
+	if (taken)
+		*message = message_of_slot(queue, &current);
+	return taken;
+}
+
+/*
+ * Claim a message whatever its visible_at (for set_vt).  On CLAIM_FOREIGN,
+ * *owner is whom to wait for.
+ */
+ClaimResult
+pgmq_xact_claim_any(XactQueue *queue, const MessageRef *ref, int *message,
+					VirtualTransactionId *owner)
+{
+	Ring	   *ring = queue->ring;
+	RingRef		current;
+	ClaimResult result;
+	int			known = pgmq_xact_find_message(queue, &ref->tid);
+
+	if (known >= 0 && (pgmq_xact_message(known)->flags & (MSG_SENT | MSG_CLAIMED)))
+	{
+		*message = known;
+		return CLAIM_TAKEN;
+	}
+	pgmq_xact_publish_vxid();
+	pgmq_xact_make_room(1);
+	ring_lock(ring, LW_EXCLUSIVE);
+	if (!ref_is_current(ring, ref, &current))
+		result = CLAIM_GONE;
+	else if (current.state == SLOT_CLAIMED || current.state == SLOT_DELETING)
+	{
+		result = CLAIM_FOREIGN;
+		*owner = pgmq_backend_vxid(current.owner);
+	}
+	else if (current.state == SLOT_LIMBO || current.state == SLOT_UNDO)
+		result = CLAIM_UNDECIDED;
+	else if (ring_slot(current.slot)->lockers > 0)
+		result = CLAIM_LOCKING;
+	else
+	{
+		result = CLAIM_TAKEN;
+		pgmq_ring_hold(ring, current.slot, SLOT_CLAIMED, PGMQ_MY_PROC_NUMBER);
+	}
+	ring_unlock(ring);
+	if (result == CLAIM_TAKEN)
+		*message = message_of_slot(queue, &current);
+	return result;
+}
+
+/* Give a claim back as it was taken; a lease that stands stays. */
+void
+pgmq_xact_give_back(int index)
+{
+	XactMessage *message = pgmq_xact_message(index);
+	WakeList	wake;
+
+	if ((message->flags & MSG_CLAIMED) == 0 || (message->flags & MSG_LEASED))
+		return;
+	wake.n = 0;
+	pgmq_xact_release_message(message, 0, GetCurrentTimestamp(), &wake);
+	message->flags &= ~MSG_CLAIMED;
+	message->queue->own_give_backs++;
+	pgmq_wake_all(&wake);
+}
+
+/* Give back all of n claims that were not leased or deleted. */
+void
+pgmq_xact_give_back_many(XactQueue *queue, const int *messages, int n)
+{
+	for (int i = 0; i < n; i++)
+		if ((pgmq_xact_message(messages[i])->flags & MSG_DELETED) == 0)
+			pgmq_xact_give_back(messages[i]);
+}
+
+/* Was a message we have just claimed leased since we first saw its queue? */
+bool
+pgmq_xact_is_newer(int index)
+{
+	XactMessage *message = pgmq_xact_message(index);
+
+	return message->slot != 0 &&
+		seq_is_newer(ring_slot(message->slot)->u.o.lease_seq,
+					 message->queue->first_seq);
+}
+
+/* The page disagrees with the slot we claimed; believe the page. */
+void
+pgmq_xact_correct(int index, int32 read_ct, TimestampTz visible_at)
+{
+	XactMessage *message = pgmq_xact_message(index);
+	Ring	   *ring = message->queue->ring;
+
+	message->lease.read_ct = read_ct;
+	message->lease.visible_at = visible_at;
+	if (message->slot == 0 || ring_slot(message->slot)->tree == TREE_WAITING)
+		return;
+	ring_lock(ring, LW_EXCLUSIVE);
+	ring_slot(message->slot)->read_ct = read_ct;
+	ring_slot(message->slot)->visible_at = visible_at;
+	ring_unlock(ring);
+}
+
+/* The page says there is no such row (any more): take its slot away. */
+void
+pgmq_xact_forget_row(int index)
+{
+	XactMessage *message = pgmq_xact_message(index);
+	Ring	   *ring = message->queue->ring;
+
+	if (message->slot == 0 || (message->flags & MSG_CLAIMED) == 0)
+		return;
+	ring_lock(ring, LW_EXCLUSIVE);
+	pgmq_ring_withdraw(ring, message->slot);
+	ring_unlock(ring);
+	message->slot = 0;
+	message->flags &= ~MSG_CLAIMED;
+}
+
+/*
+ * The rows known under a msg_id: slots of the ring, then messages of our own
+ * that are not published.  At most max.
+ */
+int
+pgmq_xact_find_by_id(XactQueue *queue, int64 msg_id, int max, MessageRef *refs)
+{
+	Ring	   *ring = queue->ring;
+	uint32		slot;
+	int			n = 0;
+
+	ring_lock(ring, LW_SHARED);
+	slot = pgmq_tree_next_id(ring, TREE_BY_ID, msg_id, 0);
+	for (; slot != 0 && n < max && ring_slot(slot)->msg_id == msg_id;
+		 slot = pgmq_tree_next_id(ring, TREE_BY_ID, msg_id, slot))
+	{
+		if (ring_slot(slot)->state == SLOT_LIMBO && ring_slot(slot)->limbo_insert)
+			continue;
+		refs[n].msg_id = msg_id;
+		ItemPointerSet(&refs[n].tid, ring_slot(slot)->block, ring_slot(slot)->offset);
+		refs[n++].slot = slot;
+	}
+	ring_unlock(ring);
+
+	if (queue->n_messages == 0)
+		return n;
+	for (int i = queue->first_message; i >= 0 && n < max; i = pgmq_xact_message(i)->next)
+	{
+		XactMessage *message = pgmq_xact_message(i);
+
+		if (message->msg_id != msg_id || (message->flags & MSG_SENT) == 0 ||
+			(message->flags & MSG_DELETED))
+			continue;
+		refs[n].msg_id = msg_id;
+		refs[n].tid = message->tid;
+		refs[n++].slot = 0;
+	}
+	return n;
+}
+
+/* ---- the guard ---- */
+
+/* The guard that stands, for what it learnt; NULL if none does. */
+const RowGuard *
+pgmq_xact_guard(void)
+{
+	return pgmq_xact.guard.is_active ? &pgmq_xact.guard : NULL;
+}
+
+/* Did this transaction insert or claim the row?  Then no other leased it. */
+static bool
+is_own_row(XactQueue *queue, const ItemPointerData *tid)
+{
+	int			index = pgmq_xact_find_message(queue, tid);
+
+	return index >= 0 &&
+		(pgmq_xact_message(index)->flags & (MSG_SENT | MSG_CLAIMED)) != 0;
+}
+
+/*
+ * Before a heap operation on one row: keep others from claiming it.
+ * CLAIM_TAKEN: the guard stands (with or without a slot); CLAIM_FOREIGN: wait
+ * for *owner first; CLAIM_UNDECIDED: the slot must be settled first.
+ */
+ClaimResult
+pgmq_xact_guard_begin(XactQueue *queue, int64 msg_id,
+					  const ItemPointerData *tid, VirtualTransactionId *owner)
+{
+	RowGuard   *guard = &pgmq_xact.guard;
+	Ring	   *ring = queue->ring;
+	ClaimResult result = CLAIM_TAKEN;
+	uint32		slot;
+
+	Assert(!guard->is_active);
+	memset(guard, 0, sizeof(RowGuard));
+	guard->queue = queue;
+	guard->msg_id = msg_id;
+	guard->tid = *tid;
+	pgmq_xact_make_room(1);
+	if (ring != NULL)
+	{
+		ring_lock(ring, LW_EXCLUSIVE);
+		slot = pgmq_ring_lookup(ring, msg_id, tid);
+		if (slot == 0)
+			guard->is_newer = seq_is_newer(ring->forgotten_seq, queue->first_seq);
+		else if (ring_slot(slot)->state == SLOT_UNDO)
+			result = CLAIM_UNDECIDED;
+		else if (ring_slot(slot)->state == SLOT_CLAIMED &&
+				 ring_slot(slot)->u.o.owner != PGMQ_MY_PROC_NUMBER)
+		{
+			result = CLAIM_FOREIGN;
+			*owner = pgmq_backend_vxid(ring_slot(slot)->u.o.owner);
+		}
+		else
+		{
+			guard->has_slot = true;
+			guard->is_newer = seq_is_newer(ring_slot(slot)->u.o.lease_seq,
+										   queue->first_seq);
+			ring_slot(slot)->lockers++;
+		}
+		ring_unlock(ring);
+	}
+	guard->is_active = result == CLAIM_TAKEN;
+	if (guard->is_active && is_own_row(queue, tid))
+	{
+		guard->is_own = true;
+		guard->is_newer = false;
+	}
+	return result;
+}
+
+/* Record that we deleted the guarded row; holds its slot, if any. */
+static void
+note_delete(const RowGuard *guard, uint32 slot)
+{
+	XactQueue  *queue = guard->queue;
+	XactMessage *message;
+	int			index = pgmq_xact_find_message(queue, &guard->tid);
+
+	if (queue->must_rebuild)
+		return;
+	if (index < 0)
+	{
+		if (queue->is_collapsed || queue->n_messages >= XACT_MAX_MESSAGES)
+		{
+			queue->is_collapsed = true;
+			return;
+		}
+		index = pgmq_xact_add_message(queue, &guard->tid, guard->msg_id);
+	}
+	message = pgmq_xact_message(index);
+	pgmq_xact_log_message(index);
+	pgmq_xact_cancel_lease(index);
+	message->flags |= MSG_DELETED;
+	if (slot != 0)
+	{
+		pgmq_xact_publish_vxid();
+		message->slot = slot;
+		ring_lock(queue->ring, LW_EXCLUSIVE);
+		pgmq_ring_hold(queue->ring, slot, SLOT_DELETING, PGMQ_MY_PROC_NUMBER);
+		ring_unlock(queue->ring);
+	}
+}
+
+/* Lower the slot's count; returns the slot, or 0 if it is gone. */
+static uint32
+lower_lockers(const RowGuard *guard)
+{
+	Ring	   *ring = guard->queue->ring;
+	uint32		slot;
+
+	if (ring == NULL || !guard->has_slot)
+		return 0;
+	ring_lock(ring, LW_EXCLUSIVE);
+	slot = pgmq_ring_lookup(ring, guard->msg_id, &guard->tid);
+	if (slot != 0 && ring_slot(slot)->lockers > 0)
+		ring_slot(slot)->lockers--;
+	ring_unlock(ring);
+	return slot;
+}
+
+/*
+ * The heap operation is done.  If it deleted the row (or made it the old
+ * version of an update), that is recorded before the guard falls.
+ */
+void
+pgmq_xact_guard_end(bool is_deleted)
+{
+	RowGuard   *guard = &pgmq_xact.guard;
+	uint32		slot = 0;
+
+	Assert(guard->is_active);
+	if (is_deleted)
+	{
+		if (guard->queue->ring != NULL)
+		{
+			ring_lock(guard->queue->ring, LW_SHARED);
+			slot = pgmq_ring_lookup(guard->queue->ring, guard->msg_id, &guard->tid);
+			ring_unlock(guard->queue->ring);
+		}
+		note_delete(guard, slot);
+	}
+	lower_lockers(guard);
+	guard->is_active = false;
+}
+
+/* An error left the guard standing; called from the abort callbacks. */
+void
+pgmq_xact_guard_abort(void)
+{
+	if (!pgmq_xact.guard.is_active)
+		return;
+	lower_lockers(&pgmq_xact.guard);
+	pgmq_xact.guard.is_active = false;
+}
+
+/*
+ * Guard an UNDO slot while its page is restored; false if somebody else does.
+ */
+bool
+pgmq_xact_undo_take(XactQueue *queue, const SlotCopy *copy)
+{
+	RowGuard   *guard = &pgmq_xact.guard;
+	Ring	   *ring = queue->ring;
+	uint32		slot;
+
+	Assert(!guard->is_active);
+	ring_lock(ring, LW_EXCLUSIVE);
+	slot = pgmq_ring_lookup(ring, copy->msg_id, &copy->tid);
+	if (slot != 0 && ring_slot(slot)->state == SLOT_UNDO &&
+		ring_slot(slot)->lockers == 0)
+	{
+		ring_slot(slot)->lockers++;
+		guard->is_active = true;
+	}
+	ring_unlock(ring);
+	guard->has_slot = true;
+	guard->queue = queue;
+	guard->msg_id = copy->msg_id;
+	guard->tid = copy->tid;
+	return guard->is_active;
+}
+
+/* The page is restored: the message is what it was before the failed lease. */
+void
+pgmq_xact_undo_done(void)
+{
+	Ring	   *ring = pgmq_xact.guard.queue->ring;
+	uint32		slot = lower_lockers(&pgmq_xact.guard);
+	WakeList	wake;
+
+	Assert(pgmq_xact.guard.is_active);
+	pgmq_xact.guard.is_active = false;
+	if (slot == 0)
+		return;
+	wake.n = 0;
+	ring_lock(ring, LW_EXCLUSIVE);
+	if (ring_slot(slot)->state == SLOT_UNDO)
+	{
+		pgmq_ring_settle(ring, slot, GetCurrentTimestamp());
+		ring->ready_seq++;
+		pgmq_ring_wake(ring, 1, &wake);
+	}
+	ring_unlock(ring);
+	pgmq_wake_all(&wake);
+}

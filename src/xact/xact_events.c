@@ -1,0 +1,400 @@
+/*
+ * xact_events.c
+ *	  What happens to the list at the end of a transaction or savepoint.
+ *
+ * The callbacks are registered once, by pgmq_xact_init().
+ *
+ *	  PRE_COMMIT  everything that can fail: leases are written to their pages,
+ *				  ring slots reserved for what will be published.
+ *	  COMMIT	  memory only; an error here would be a PANIC.  The rows are
+ *				  visible already, locks are still held.
+ *	  ABORT		  memory only; what is held goes back.  A lease that was
+ *				  written before the failure becomes UNDO.
+ *	  PREPARE	  leases become ordinary updates before it, held and sent
+ *				  messages LIMBO after it: MVCC decides.
+ *
+ * A crash between PRE_COMMIT's page writes and the commit record leaves leases
+ * of a transaction that never was: those messages come late, by their lease.
+ */
+#include "common/compat.h"
+
+#include "access/xact.h"
+#include "access/xlog.h"
+#include "common/settings.h"
+#include "replication/syncrep.h"
+#include "replication/walsender.h"
+#include "utils/memutils.h"
+#include "utils/timestamp.h"
+#include "xact/xact_internal.h"
+
+static const XactStorage *storage;
+
+/* ---- before commit ---- */
+
+static int
+compare_for_writing(const void *a, const void *b)
+{
+	XactMessage *message_a = pgmq_xact_message(*(const int *) a);
+	XactMessage *message_b = pgmq_xact_message(*(const int *) b);
+
+	return ItemPointerCompare(&message_a->tid, &message_b->tid);
+}
+
+/* Hand the standing leases of each queue to the storage, in page order. */
+static void
+write_leases(void (*write) (XactQueue *queue, int *messages, int n))
+{
+	for (int i = 0; i < pgmq_xact.n_queues; i++)
+	{
+		XactQueue  *queue = pgmq_xact.queues[i];
+		int		   *messages;
+		int			n = 0;
+
+		if (queue->n_messages == 0)
+			continue;
+		messages = MemoryContextAlloc(TopTransactionContext,
+									  queue->n_messages * sizeof(int));
+		for (int m = queue->first_message; m >= 0; m = pgmq_xact.messages[m].next)
+			if ((pgmq_xact.messages[m].flags & (MSG_LEASED | MSG_DELETED)) == MSG_LEASED)
+				messages[n++] = m;
+		if (n > 1)
+			qsort(messages, n, sizeof(int), compare_for_writing);
+		if (n > 0)
+			write(queue, messages, n);
+		pfree(messages);
+	}
+}
+
+/*
+ * A lease needs no transaction id, so without one nobody would flush it.
+ * Where a standby must confirm commits, take one: only the ordinary commit
+ * path waits for standbys.
+ */
+static void
+make_leases_durable(void)
+{
+	if (!pgmq_synchronous_leases || synchronous_commit == SYNCHRONOUS_COMMIT_OFF)
+		return;
+	if (SyncRepRequested() && SyncRepStandbyNames != NULL && SyncRepStandbyNames[0] != '\0')
+		(void) GetCurrentTransactionId();
+	ForceSyncCommit();
+}
+
+static void
+reserve_slots(void)
+{
+	uint32		n = 0;
+
+	if (!pgmq_ring_available())
+		return;
+	for (int i = 0; i < pgmq_xact.n_messages; i++)
+		n += (pgmq_xact.messages[i].flags & (MSG_SENT | MSG_DELETED)) == MSG_SENT;
+	if (n > 0)
+		(void) pgmq_pool_reserve(&pgmq_xact.reserved, n);
+}
+
+static void
+before_commit(void)
+{
+	bool		has_leases = pgmq_xact.n_leased > 0;
+
+	if (pgmq_xact.n_messages > 0)
+	{
+		if (has_leases)
+		{
+			write_leases(storage->write_leases);
+			make_leases_durable();
+		}
+		reserve_slots();
+	}
+	pgmq_xact.is_closed = true;
+}
+
+static void
+before_prepare(void)
+{
+	if (pgmq_xact.n_leased > 0)
+		write_leases(storage->update_leases);
+	reserve_slots();
+	pgmq_xact.is_closed = true;
+}
+
+/* ---- commit ---- */
+
+/* Apply one message to its ring.  Caller holds L4; returns new ready ones. */
+static uint32
+apply_message(Ring *ring, XactMessage *message, TimestampTz now)
+{
+	bool		is_sent = (message->flags & MSG_SENT) != 0;
+	uint32		slot = message->slot;
+
+	if (message->flags & MSG_DELETED)
+	{
+		ring->n_dead++;
+		if (is_sent)
+			return 0;
+		if (slot == 0)
+			slot = pgmq_ring_lookup(ring, message->msg_id, &message->tid);
+		if (slot != 0)
+			pgmq_ring_withdraw(ring, slot);
+		else
+			ring->withdraw_epoch++;
+		return 0;
+	}
+	if (is_sent)
+	{
+		if (ring->phase == RING_INCOMPLETE)
+			return 0;			/* the scan to come will see it */
+		slot = pgmq_ring_publish(ring, &pgmq_xact.reserved, message->msg_id,
+								 &message->tid, message->lease.read_ct,
+								 message->lease.visible_at, now);
+		return slot != 0 && ring_slot(slot)->state == SLOT_READY;
+	}
+	if ((message->flags & MSG_CLAIMED) == 0 || slot == 0)
+		return 0;
+	if (message->flags & MSG_LEASED)
+		pgmq_ring_lease(ring, slot, message->lease.read_ct,
+						message->lease.visible_at, now);
+	else
+		pgmq_ring_settle(ring, slot, now);
+	return ring_slot(slot)->state == SLOT_READY;
+}
+
+/* All messages of a queue, a batch per hold of the lock. */
+static void
+apply_queue(XactQueue *queue, TimestampTz now)
+{
+	Ring	   *ring = queue->ring;
+	int			m = queue->first_message;
+	WakeList	wake;
+
+	while (m >= 0)
+	{
+		uint32		n_ready = 0;
+		TimestampTz event_before;
+
+		wake.n = 0;
+		ring_lock(ring, LW_EXCLUSIVE);
+		event_before = ring->first_waiter >= 0 ? pgmq_ring_next_event(ring) : 0;
+		for (int i = 0; i < RING_BATCH_SLOTS && m >= 0; i++)
+		{
+			n_ready += apply_message(ring, &pgmq_xact.messages[m], now);
+			m = pgmq_xact.messages[m].next;
+		}
+		if (n_ready > 0 ||
+			(ring->first_waiter >= 0 && pgmq_ring_next_event(ring) < event_before))
+			pgmq_ring_wake(ring, n_ready, &wake);
+		ring_unlock(ring);
+		pgmq_wake_all(&wake);
+	}
+}
+
+/* Rows changed that we did not list: the ring must be built anew. */
+static void
+mark_for_rebuild(Ring *ring)
+{
+	WakeList	wake;
+
+	wake.n = 0;
+	ring_lock(ring, LW_EXCLUSIVE);
+	ring->must_discard = true;
+	if (ring->phase == RING_COMPLETE)
+		ring->phase = RING_INCOMPLETE;
+	ring->ready_seq++;
+	pgmq_ring_wake(ring, RING_WAKE_BATCH, &wake);
+	ring_unlock(ring);
+	pgmq_wake_all(&wake);
+}
+
+static void
+at_commit(void)
+{
+	TimestampTz now;
+
+	if (pgmq_xact.n_queues == 0)
+		return;
+	now = GetCurrentTimestamp();
+	for (int i = 0; i < pgmq_xact.n_queues; i++)
+	{
+		XactQueue  *queue = pgmq_xact.queues[i];
+
+		if (queue->n_messages == 0 && !queue->drop_at_commit &&
+			!queue->is_collapsed && !queue->must_rebuild)
+			continue;
+		if (queue->ring == NULL)
+			queue->ring = pgmq_ring_find(&queue->locator);
+		if (queue->ring == NULL)
+			continue;
+		apply_queue(queue, now);
+		if (queue->drop_at_commit)
+			pgmq_ring_remove(&queue->locator);
+		else if (queue->is_collapsed || queue->must_rebuild)
+			mark_for_rebuild(queue->ring);
+	}
+	pgmq_pool_free_chain(&pgmq_xact.reserved);
+}
+
+/* ---- abort ---- */
+
+static void
+count_dead_sends(XactQueue *queue)
+{
+	uint64		n = 0;
+
+	for (int m = queue->first_message; m >= 0; m = pgmq_xact.messages[m].next)
+		n += (pgmq_xact.messages[m].flags & MSG_SENT) != 0;
+	if (n == 0 || queue->ring == NULL)
+		return;
+	ring_lock(queue->ring, LW_EXCLUSIVE);
+	queue->ring->n_dead += n;
+	ring_unlock(queue->ring);
+}
+
+static void
+at_abort(void)
+{
+	TimestampTz now;
+	WakeList	wake;
+
+	pgmq_xact_guard_abort();
+	pgmq_xact_build_abort();
+	pgmq_xact_sleep_abort();
+	if (pgmq_xact.n_queues == 0)
+		return;
+	now = GetCurrentTimestamp();
+	for (int m = 0; m < pgmq_xact.n_messages; m++)
+	{
+		wake.n = 0;
+		pgmq_xact_release_message(&pgmq_xact.messages[m], 0, now, &wake);
+		pgmq_wake_all(&wake);
+	}
+	for (int i = 0; i < pgmq_xact.n_queues; i++)
+	{
+		count_dead_sends(pgmq_xact.queues[i]);
+		if (pgmq_xact.queues[i]->drop_at_abort)
+			pgmq_ring_remove(&pgmq_xact.queues[i]->locator);
+	}
+	if (pgmq_xact.reserved != 0)
+		pgmq_pool_free_chain(&pgmq_xact.reserved);
+}
+
+/* ---- prepare ---- */
+
+/* The prepared transaction decides about a message.  Caller holds L4. */
+static void
+prepare_message(Ring *ring, XactMessage *message, TransactionId xid,
+				TimestampTz now)
+{
+	uint32		slot = message->slot;
+
+	if ((message->flags & (MSG_SENT | MSG_DELETED)) == MSG_SENT)
+	{
+		if (ring->phase != RING_INCOMPLETE)
+		{
+			slot = pgmq_ring_publish(ring, &pgmq_xact.reserved, message->msg_id,
+									 &message->tid, message->lease.read_ct,
+									 message->lease.visible_at, now);
+			if (slot != 0)
+				pgmq_ring_to_limbo(ring, slot, xid, true);
+		}
+	}
+	else if (message->flags & MSG_SENT)
+		return;
+	else if (message->flags & MSG_DELETED)
+	{
+		if (slot == 0)
+			slot = pgmq_ring_lookup(ring, message->msg_id, &message->tid);
+		if (slot != 0)
+			pgmq_ring_to_limbo(ring, slot, xid, false);
+	}
+	else if ((message->flags & MSG_CLAIMED) && slot != 0)
+		pgmq_ring_settle(ring, slot, now);
+}
+
+static void
+at_prepare(void)
+{
+	TransactionId xid = GetTopTransactionIdIfAny();
+	TimestampTz now = GetCurrentTimestamp();
+
+	for (int i = 0; i < pgmq_xact.n_queues; i++)
+	{
+		XactQueue  *queue = pgmq_xact.queues[i];
+
+		if (queue->ring == NULL)
+			queue->ring = pgmq_ring_find(&queue->locator);
+		if (queue->ring == NULL)
+			continue;
+		for (int m = queue->first_message; m >= 0; m = pgmq_xact.messages[m].next)
+		{
+			ring_lock(queue->ring, LW_EXCLUSIVE);
+			prepare_message(queue->ring, &pgmq_xact.messages[m], xid, now);
+			ring_unlock(queue->ring);
+		}
+		/* Whatever happens to the storage, nobody tells us: rebuild. */
+		if (queue->is_collapsed || queue->must_rebuild)
+			mark_for_rebuild(queue->ring);
+	}
+	pgmq_pool_free_chain(&pgmq_xact.reserved);
+}
+
+/* ---- callbacks ---- */
+
+static void
+xact_callback(XactEvent event, void *arg)
+{
+	switch (event)
+	{
+		case XACT_EVENT_PRE_COMMIT:
+			before_commit();
+			return;
+		case XACT_EVENT_PRE_PREPARE:
+			before_prepare();
+			return;
+		case XACT_EVENT_PARALLEL_PRE_COMMIT:
+			return;
+		case XACT_EVENT_COMMIT:
+			at_commit();
+			break;
+		case XACT_EVENT_PREPARE:
+			at_prepare();
+			break;
+		case XACT_EVENT_ABORT:
+			at_abort();
+			break;
+		case XACT_EVENT_PARALLEL_COMMIT:
+		case XACT_EVENT_PARALLEL_ABORT:
+			break;
+	}
+	pgmq_xact_reset();
+}
+
+static void
+subxact_callback(SubXactEvent event, SubTransactionId my_subid,
+				 SubTransactionId parent_subid, void *arg)
+{
+	switch (event)
+	{
+		case SUBXACT_EVENT_START_SUB:
+		case SUBXACT_EVENT_PRE_COMMIT_SUB:
+			break;
+		case SUBXACT_EVENT_COMMIT_SUB:
+			pgmq_xact_merge_changes(GetCurrentTransactionNestLevel());
+			break;
+		case SUBXACT_EVENT_ABORT_SUB:
+			pgmq_xact_guard_abort();
+			pgmq_xact_build_abort();
+			pgmq_xact_sleep_abort();
+			pgmq_xact_undo_changes(GetCurrentTransactionNestLevel());
+			break;
+	}
+}
+
+/* Called once, by _PG_init. */
+void
+pgmq_xact_init(const XactStorage *xact_storage)
+{
+	storage = xact_storage;
+	RegisterXactCallback(xact_callback, NULL);
+	RegisterSubXactCallback(subxact_callback, NULL);
+}

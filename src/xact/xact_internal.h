@@ -1,0 +1,75 @@
+/*
+ * xact_internal.h
+ *	  What only the files of xact/ share.
+ */
+#ifndef PGMQ_XACT_INTERNAL_H
+#define PGMQ_XACT_INTERNAL_H
+
+#include "shmem/ring.h"
+#include "xact/xact.h"
+
+/* A change made below the top level, to be undone by ROLLBACK TO. */
+typedef struct XactChange
+{
+	int			nest_level;
+	int			message;		/* or -1: the queue's flags changed */
+	XactQueue  *queue;
+	uint8		flags;			/* the message's, before */
+	Lease		lease;
+	bool		must_rebuild;	/* the queue's, before */
+	bool		drop_at_commit;
+	bool		drop_at_abort;
+} XactChange;
+
+/*
+ * All of it lives in TopTransactionContext; reset by every end of a
+ * transaction, in parallel workers too.
+ */
+typedef struct XactState
+{
+	XactQueue **queues;
+	int			n_queues;
+	int			max_queues;
+	XactMessage *messages;
+	int			n_messages;
+	int			max_messages;
+	XactChange *changes;
+	int			n_changes;
+	int			max_changes;
+	HTAB	   *by_tid;			/* made when a look-up needs it */
+	int			n_hashed;		/* messages that are in it */
+	int			n_leased;		/* upper bound of messages with MSG_LEASED */
+	uint32		reserved;		/* chain of free ring slots */
+	bool		is_closed;		/* PRE_COMMIT has run: nothing may be added */
+	bool		has_vxid;		/* our vxid is published */
+	RowGuard	guard;
+	XactQueue  *building;		/* we scan the table for this ring */
+	XactQueue  *waiting;		/* we sleep on this ring, or have its turn */
+} XactState;
+
+extern XactState pgmq_xact;
+
+extern void pgmq_xact_reset(void);
+extern XactQueue *pgmq_xact_queue_by_locator(const RelFileLocator *locator,
+											 Oid relid);
+extern int	pgmq_xact_add_message(XactQueue *queue, const ItemPointerData *tid,
+								  int64 msg_id);
+extern void pgmq_xact_make_room(int n);
+extern void pgmq_xact_log_message(int message);
+extern void pgmq_xact_log_queue(XactQueue *queue);
+extern void pgmq_xact_undo_changes(int nest_level);
+extern void pgmq_xact_merge_changes(int nest_level);
+extern void pgmq_xact_release_message(XactMessage *message, uint8 keep,
+									  TimestampTz now, WakeList *wake);
+extern void pgmq_xact_publish_vxid(void);
+extern void pgmq_xact_guard_abort(void);
+extern void pgmq_xact_build_abort(void);
+extern void pgmq_xact_sleep_abort(void);
+
+static inline bool
+seq_is_newer(uint32 a, uint32 b)
+{
+	return (int32) (a - b) > 0;
+}
+
+#endif							/* PGMQ_XACT_INTERNAL_H */

@@ -1,0 +1,547 @@
+/*
+ * xact_ring.c
+ *	  A ring's life outside transactions: building it, settling undecided
+ *	  slots, counting, copying it for check_queue, and work for the worker.
+ *
+ * What needs the table is done by am/ between calls of these functions; here
+ * is only the part under the ring lock.
+ */
+#include "common/compat.h"
+
+#include "utils/timestamp.h"
+#include "xact/xact_internal.h"
+
+/* Dead rows that make a vacuum worth while at once, and after a while. */
+#define VACUUM_DEAD_ROWS 1000
+#define VACUUM_DELAY_MS 5000
+
+/* ---- building ---- */
+
+/* Must the table be scanned before the ring's lowest message is known? */
+bool
+pgmq_xact_must_load(XactQueue *queue, TimestampTz now)
+{
+	bool		must;
+
+	ring_lock(queue->ring, LW_SHARED);
+	must = pgmq_ring_must_load(queue->ring, now);
+	ring_unlock(queue->ring);
+	return must;
+}
+
+/* Forget what a rebuild must not believe, letting the lock go in between. */
+static void
+discard_all(Ring *ring)
+{
+	int			n;
+
+	do
+	{
+		ring_lock(ring, LW_EXCLUSIVE);
+		n = pgmq_ring_discard(ring, RING_BATCH_SLOTS);
+		if (n < RING_BATCH_SLOTS)
+			ring->must_discard = false;
+		ring_unlock(ring);
+	} while (n == RING_BATCH_SLOTS);
+}
+
+/*
+ * Begin to scan the table for a ring that is incomplete or has cold messages
+ * due.  The ring exists before the scan starts, so whatever commits meanwhile
+ * reaches it.
+ */
+BuildStart
+pgmq_xact_build_begin(XactQueue *queue, TimestampTz now)
+{
+	Ring	   *ring = queue->ring;
+	BuildStart	start = BUILD_STARTED;
+	bool		must_discard = false;
+
+	Assert(pgmq_xact.building == NULL);
+	ring_lock(ring, LW_EXCLUSIVE);
+	if (ring->phase == RING_BUILDING)
+		start = BUILD_BY_ANOTHER;
+	else if (!pgmq_ring_must_load(ring, now))
+		start = BUILD_NOT_NEEDED;
+	else
+	{
+		ring->phase = RING_BUILDING;
+		ring->builder = PGMQ_MY_PROC_NUMBER;
+		ring->has_cold = false;
+		ring->cold_low_id = PG_INT64_MAX;
+		ring->cold_next_at = DT_NOEND;
+		must_discard = ring->must_discard;
+		pgmq_xact.building = queue;
+	}
+	ring_unlock(ring);
+	if (must_discard)
+		discard_all(ring);
+	return start;
+}
+
+/* Read before a page is looked at; see pgmq_xact_build_add. */
+uint64
+pgmq_xact_build_epoch(XactQueue *queue)
+{
+	uint64		epoch;
+
+	ring_lock(queue->ring, LW_SHARED);
+	epoch = queue->ring->withdraw_epoch;
+	ring_unlock(queue->ring);
+	return epoch;
+}
+
+/* Make room for a row by making one cold that comes later; false if none. */
+static bool
+evict_for(Ring *ring, const ScannedRow *row, TimestampTz now)
+{
+	if (row->visible_at > now)
+		return false;
+	return pgmq_ring_evict_delayed(ring, now) ||
+		pgmq_ring_evict_last_ready(ring, row->msg_id, now);
+}
+
+static void
+add_row(Ring *ring, const ScannedRow *row, uint32 *chain, TimestampTz now)
+{
+	uint32		slot;
+
+	if (pgmq_ring_lookup(ring, row->msg_id, &row->tid) != 0)
+		return;
+	if (*chain == 0 && pgmq_pool_reserve(chain, 1) == 0 &&
+		!evict_for(ring, row, now))
+	{
+		pgmq_ring_note_cold(ring, row->msg_id, row->visible_at, now);
+		return;
+	}
+	slot = pgmq_ring_publish(ring, chain, row->msg_id, &row->tid, row->read_ct,
+							 row->visible_at, now);
+	if (slot != 0 && TransactionIdIsValid(row->undecided))
+		pgmq_ring_to_limbo(ring, slot, row->undecided, row->is_insert);
+}
+
+/*
+ * Add what a page holds, as far as it is not in the ring.  False if a message
+ * was withdrawn since `epoch` was read: the page must be looked at again, or a
+ * row deleted in between would come back.
+ */
+bool
+pgmq_xact_build_add(XactQueue *queue, uint64 epoch, const ScannedRow *rows,
+					int n, TimestampTz now)
+{
+	Ring	   *ring = queue->ring;
+	uint32		chain = 0;
+	bool		is_current;
+
+	(void) pgmq_pool_reserve(&chain, n);
+	ring_lock(ring, LW_EXCLUSIVE);
+	is_current = ring->withdraw_epoch == epoch;
+	if (is_current)
+		for (int i = 0; i < n; i++)
+			add_row(ring, &rows[i], &chain, now);
+	ring_unlock(ring);
+	pgmq_pool_free_chain(&chain);
+	return is_current;
+}
+
+/* The scan is over, or has failed: then the ring is as incomplete as before. */
+void
+pgmq_xact_build_end(XactQueue *queue, bool is_complete)
+{
+	Ring	   *ring = queue->ring;
+	WakeList	wake;
+
+	wake.n = 0;
+	ring_lock(ring, LW_EXCLUSIVE);
+	Assert(ring->phase == RING_BUILDING && ring->builder == PGMQ_MY_PROC_NUMBER);
+	ring->phase = is_complete && !ring->must_discard ? RING_COMPLETE : RING_INCOMPLETE;
+	ring->builder = -1;
+	ring->ready_seq++;
+	pgmq_ring_wake(ring, RING_WAKE_BATCH, &wake);
+	ring_unlock(ring);
+	pgmq_xact.building = NULL;
+	ConditionVariableBroadcast(&ring->phase_changed);
+	pgmq_wake_all(&wake);
+}
+
+void
+pgmq_xact_build_abort(void)
+{
+	if (pgmq_xact.building != NULL)
+		pgmq_xact_build_end(pgmq_xact.building, false);
+}
+
+/*
+ * Wait until whoever scans has ended.  The scanner waits for nobody but page
+ * locks, so this cannot deadlock; cancel and terminate are heard.
+ */
+void
+pgmq_xact_build_wait(XactQueue *queue)
+{
+	Ring	   *ring = queue->ring;
+
+	ConditionVariablePrepareToSleep(&ring->phase_changed);
+	for (;;)
+	{
+		RingPhase	phase;
+
+		ring_lock(ring, LW_SHARED);
+		phase = ring->phase;
+		ring_unlock(ring);
+		if (phase != RING_BUILDING)
+			break;
+		ConditionVariableSleep(&ring->phase_changed, PG_WAIT_EXTENSION);
+	}
+	ConditionVariableCancelSleep();
+}
+
+/* ---- LIMBO and UNDO ---- */
+
+static const char *
+state_name(const RingRef *ref)
+{
+	static const char *const names[] = {
+		"free", "ready", "waiting", "claimed", "deleting", "limbo", "undo"
+	};
+
+	return names[ref->state];
+}
+
+static void
+fill_copy(SlotCopy *copy, uint32 slot)
+{
+	RingRef		ref;
+
+	pgmq_ring_ref(slot, &ref);
+	copy->msg_id = ref.msg_id;
+	copy->tid = ref.tid;
+	copy->visible_at = ref.visible_at;
+	copy->read_ct = ref.read_ct;
+	copy->xid = ref.state == SLOT_LIMBO ? ref.owner : InvalidTransactionId;
+	copy->state = state_name(&ref);
+	copy->is_limbo_insert = ref.state == SLOT_LIMBO && ref.limbo_insert;
+	copy->is_undo = ref.state == SLOT_UNDO;
+	copy->is_deleting = ref.state == SLOT_DELETING;
+	copy->last_read_at = ref.undo_last_read_at;
+}
+
+static int
+list_tree(XactQueue *queue, SlotTree tree, int max, SlotCopy *copies)
+{
+	Ring	   *ring = queue->ring;
+	int			n = 0;
+	uint32		slot;
+
+	if (ring->counts[tree] == 0)
+		return 0;				/* a stale look is as good as an earlier one */
+	ring_lock(ring, LW_SHARED);
+	slot = pgmq_tree_first(ring, tree);
+	for (; slot != 0 && n < max; n++)
+	{
+		fill_copy(&copies[n], slot);
+		slot = pgmq_tree_next_id(ring, tree, copies[n].msg_id, slot);
+	}
+	ring_unlock(ring);
+	return n;
+}
+
+/* How many slots are LIMBO or UNDO; a stale count is as good as an earlier one. */
+int
+pgmq_xact_undecided(XactQueue *queue)
+{
+	return queue->ring->counts[TREE_LIMBO] + queue->ring->counts[TREE_UNDO];
+}
+
+int
+pgmq_xact_list_limbo(XactQueue *queue, int max, SlotCopy *copies)
+{
+	return list_tree(queue, TREE_LIMBO, max, copies);
+}
+
+int
+pgmq_xact_list_undo(XactQueue *queue, int max, SlotCopy *copies)
+{
+	return list_tree(queue, TREE_UNDO, max, copies);
+}
+
+/* Copy the slot of a row; false if there is none. */
+bool
+pgmq_xact_copy_slot(XactQueue *queue, int64 msg_id, const ItemPointerData *tid,
+					SlotCopy *copy)
+{
+	uint32		slot;
+
+	ring_lock(queue->ring, LW_SHARED);
+	slot = pgmq_ring_lookup(queue->ring, msg_id, tid);
+	if (slot != 0)
+		fill_copy(copy, slot);
+	ring_unlock(queue->ring);
+	return slot != 0;
+}
+
+bool
+pgmq_xact_find_undo(XactQueue *queue, int64 msg_id, const ItemPointerData *tid,
+					SlotCopy *copy)
+{
+	return pgmq_xact_copy_slot(queue, msg_id, tid, copy) && copy->is_undo;
+}
+
+/*
+ * A LIMBO slot's transaction has ended: *row is what the page says now, NULL
+ * that the row is gone.
+ */
+void
+pgmq_xact_settle(XactQueue *queue, const SlotCopy *copy, const ScannedRow *row)
+{
+	Ring	   *ring = queue->ring;
+	TimestampTz now = GetCurrentTimestamp();
+	uint32		slot;
+	WakeList	wake;
+
+	wake.n = 0;
+	ring_lock(ring, LW_EXCLUSIVE);
+	slot = pgmq_ring_lookup(ring, copy->msg_id, &copy->tid);
+	if (slot != 0 && ring_slot(slot)->state == SLOT_LIMBO)
+	{
+		if (row == NULL)
+		{
+			pgmq_ring_withdraw(ring, slot);
+			ring->n_dead++;
+		}
+		else
+		{
+			ring_slot(slot)->read_ct = row->read_ct;
+			ring_slot(slot)->visible_at = row->visible_at;
+			pgmq_ring_settle(ring, slot, now);
+			ring->ready_seq++;
+			pgmq_ring_wake(ring, 1, &wake);
+		}
+	}
+	ring_unlock(ring);
+	pgmq_wake_all(&wake);
+}
+
+/* ---- counting and copying ---- */
+
+/* What this transaction's own changes add to the ring's counts. */
+static void
+add_own(XactQueue *queue, TimestampTz now, QueueCounts *counts)
+{
+	for (int i = queue->first_message; i >= 0; i = pgmq_xact.messages[i].next)
+	{
+		XactMessage *message = &pgmq_xact.messages[i];
+		bool		in_ring = message->slot != 0;
+		bool		was_visible = in_ring &&
+			ring_slot(message->slot)->tree != TREE_WAITING;
+		bool		is_live = (message->flags & MSG_DELETED) == 0;
+		bool		is_visible = message->lease.visible_at <= now;
+
+		if (message->flags & MSG_SENT)
+		{
+			counts->length += is_live;
+			counts->visible_length += is_live && is_visible;
+		}
+		else if (!is_live && in_ring)
+		{
+			counts->length--;
+			counts->visible_length -= was_visible;
+		}
+		else if (message->flags & MSG_LEASED)
+			counts->visible_length += (int) is_visible - (int) was_visible;
+	}
+}
+
+/* The queue's length as this transaction sees it.  O(1) but for its own. */
+void
+pgmq_xact_counts(XactQueue *queue, TimestampTz now, QueueCounts *counts)
+{
+	Ring	   *ring = queue->ring;
+	WakeList	wake;
+	int			moved;
+
+	do
+	{
+		wake.n = 0;
+		ring_lock(ring, LW_EXCLUSIVE);
+		moved = pgmq_ring_mature(ring, now, RING_BATCH_SLOTS);
+		if (moved > 0)
+			pgmq_ring_wake(ring, moved, &wake);
+		counts->length = (int64) ring->counts[TREE_BY_ID] - ring->n_limbo_inserts;
+		counts->visible_length = counts->length - ring->counts[TREE_WAITING];
+		counts->is_exact = ring->phase == RING_COMPLETE && !ring->has_cold &&
+			!queue->is_collapsed && !queue->must_rebuild;
+		add_own(queue, now, counts);
+		ring_unlock(ring);
+		pgmq_wake_all(&wake);
+	} while (moved == RING_BATCH_SLOTS);
+}
+
+/* The own, live, unpublished message with the lowest or highest id. */
+static bool
+own_end_id(XactQueue *queue, bool want_last, const MessageRef *beyond,
+		   MessageRef *ref)
+{
+	bool		found = false;
+
+	for (int i = queue->first_message; i >= 0; i = pgmq_xact.messages[i].next)
+	{
+		XactMessage *message = &pgmq_xact.messages[i];
+		int64		id = message->msg_id;
+
+		if ((message->flags & MSG_SENT) == 0 || (message->flags & MSG_DELETED))
+			continue;
+		if (beyond != NULL && (want_last ? id >= beyond->msg_id : id <= beyond->msg_id))
+			continue;
+		if (found && (want_last ? id <= ref->msg_id : id >= ref->msg_id))
+			continue;
+		found = true;
+		ref->msg_id = id;
+		ref->tid = message->tid;
+		ref->slot = 0;
+	}
+	return found;
+}
+
+/*
+ * The message with the lowest (or highest) id, or the next one beyond *beyond;
+ * false if there is none.  A hint: the caller looks at the page.
+ */
+bool
+pgmq_xact_end_id(XactQueue *queue, bool want_last, const MessageRef *beyond,
+				 MessageRef *ref)
+{
+	Ring	   *ring = queue->ring;
+	MessageRef	own;
+	uint32		slot;
+
+	ring_lock(ring, LW_SHARED);
+	if (want_last)
+		slot = beyond == NULL ? pgmq_tree_last(ring, TREE_BY_ID) :
+			pgmq_tree_prev_id(ring, TREE_BY_ID, beyond->msg_id, beyond->slot);
+	else
+		slot = beyond == NULL ? pgmq_tree_first(ring, TREE_BY_ID) :
+			pgmq_tree_next_id(ring, TREE_BY_ID, beyond->msg_id, beyond->slot);
+	if (slot != 0)
+	{
+		ref->msg_id = ring_slot(slot)->msg_id;
+		ItemPointerSet(&ref->tid, ring_slot(slot)->block, ring_slot(slot)->offset);
+		ref->slot = slot;
+	}
+	ring_unlock(ring);
+	if (!own_end_id(queue, want_last, beyond, &own))
+		return slot != 0;
+	if (slot == 0 || (want_last ? own.msg_id > ref->msg_id : own.msg_id < ref->msg_id))
+		*ref = own;
+	return true;
+}
+
+/* Copy the whole ring; palloc'd array, in msg_id order. */
+int
+pgmq_xact_copy_slots(XactQueue *queue, SlotCopy **copies, bool *has_cold)
+{
+	Ring	   *ring = queue->ring;
+	int			max = 1024;
+	int			n = 0;
+	int			batch;
+	int64		last_id = PG_INT64_MIN;
+	uint32		last_slot = 0;
+
+	*copies = palloc(max * sizeof(SlotCopy));
+	do
+	{
+		uint32		slot;
+
+		if (n + RING_BATCH_SLOTS > max)
+		{
+			max *= 2;
+			*copies = repalloc_huge(*copies, (Size) max * sizeof(SlotCopy));
+		}
+		ring_lock(ring, LW_SHARED);
+		*has_cold = ring->has_cold;
+		slot = pgmq_tree_next_id(ring, TREE_BY_ID, last_id, last_slot);
+		for (batch = 0; batch < RING_BATCH_SLOTS && slot != 0; batch++)
+		{
+			fill_copy(&(*copies)[n], slot);
+			last_id = (*copies)[n++].msg_id;
+			last_slot = slot;
+			slot = pgmq_tree_next_id(ring, TREE_BY_ID, last_id, last_slot);
+		}
+		ring_unlock(ring);
+	} while (batch == RING_BATCH_SLOTS);
+	return n;
+}
+
+/* Is the message held by a transaction that does not run (any more)? */
+bool
+pgmq_xact_is_orphan(XactQueue *queue, int64 msg_id, const ItemPointerData *tid)
+{
+	VirtualTransactionId owner;
+	uint32		slot;
+	bool		is_held;
+
+	ring_lock(queue->ring, LW_SHARED);
+	slot = pgmq_ring_lookup(queue->ring, msg_id, tid);
+	is_held = slot != 0 && (ring_slot(slot)->state == SLOT_CLAIMED ||
+							ring_slot(slot)->state == SLOT_DELETING) &&
+		ring_slot(slot)->u.o.owner != PGMQ_MY_PROC_NUMBER;
+	if (is_held)
+		owner = pgmq_backend_vxid(ring_slot(slot)->u.o.owner);
+	ring_unlock(queue->ring);
+	return is_held && VirtualXactLock(owner, false);
+}
+
+/* ---- the worker ---- */
+
+/* The table has just been vacuumed. */
+void
+pgmq_xact_note_vacuum(XactQueue *queue)
+{
+	ring_lock(queue->ring, LW_EXCLUSIVE);
+	queue->ring->n_dead = 0;
+	queue->ring->vacuumed_at = GetCurrentTimestamp();
+	ring_unlock(queue->ring);
+}
+
+static bool
+describe_work(Ring *ring, RingWork *work, TimestampTz now)
+{
+	work->dbid = LOCATOR_DB(ring->locator);
+	work->relid = ring->relid;
+	work->needs_build = ring->phase == RING_INCOMPLETE;
+	work->needs_settling = ring->counts[TREE_LIMBO] > 0 || ring->counts[TREE_UNDO] > 0;
+	work->needs_vacuum = ring->n_dead >= VACUUM_DEAD_ROWS ||
+		(ring->n_dead > 0 &&
+		 TimestampDifferenceExceeds(ring->vacuumed_at, now, VACUUM_DELAY_MS));
+	return work->needs_build || work->needs_settling || work->needs_vacuum;
+}
+
+/* Rings of a database (or of any: InvalidOid) that want something done. */
+int
+pgmq_xact_list_work(Oid dbid, RingWork *work, int max)
+{
+	TimestampTz now = GetCurrentTimestamp();
+	int			n = 0;
+
+	for (int i = 0; i < pgmq_ring_limit() && n < max; i++)
+	{
+		Ring	   *ring = pgmq_ring_by_index(i);
+
+		if (!ring->in_use)		/* stale: seen at the next look */
+			continue;
+		ring_lock(ring, LW_SHARED);
+		if (ring->in_use &&
+			(!OidIsValid(dbid) || LOCATOR_DB(ring->locator) == dbid) &&
+			describe_work(ring, &work[n], now))
+			n++;
+		ring_unlock(ring);
+	}
+	return n;
+}
+
+/* A database was dropped. */
+void
+pgmq_xact_forget_database(Oid dbid)
+{
+	if (pgmq_ring_available())
+		pgmq_ring_remove_database(dbid);
+}

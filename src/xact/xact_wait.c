@@ -1,0 +1,135 @@
+/*
+ * xact_wait.c
+ *	  A consumer's sleep in a blocking read.
+ *
+ * The interleaving to beware of: a consumer finds nothing, a commit publishes,
+ * the consumer falls asleep.  So the ring counts what becomes ready
+ * (ready_seq); the consumer notes the count before it looks and does not sleep
+ * if it has moved for other reasons than its own give-backs.
+ *
+ * A waiter that was given a turn and leaves, with a message or without, by
+ * return or by error, passes the turn on if anything is left.
+ */
+#include "common/compat.h"
+
+#include "pgstat.h"
+#include "storage/latch.h"
+#include "utils/timestamp.h"
+#include "xact/xact_internal.h"
+
+/* Note where the ring stands, before a look that may end in a sleep. */
+void
+pgmq_xact_watch(XactQueue *queue)
+{
+	ring_lock(queue->ring, LW_SHARED);
+	queue->seen_ready_seq = queue->ring->ready_seq;
+	ring_unlock(queue->ring);
+	queue->own_give_backs = 0;
+}
+
+/* Join the waiters unless something became ready since the last watch. */
+static bool
+begin_sleep(XactQueue *queue)
+{
+	Ring	   *ring = queue->ring;
+	bool		is_quiet;
+
+	ring_lock(ring, LW_EXCLUSIVE);
+	is_quiet = ring->phase == RING_COMPLETE &&
+		ring->ready_seq == queue->seen_ready_seq + queue->own_give_backs;
+	if (is_quiet)
+		pgmq_ring_wait_begin(ring);
+	ring_unlock(ring);
+	if (is_quiet)
+		pgmq_xact.waiting = queue;
+	return is_quiet;
+}
+
+/*
+ * Is it time to look again?  Takes us off the waiters then.  *until is how
+ * long to sleep otherwise: to the deadline, and for the first waiter at most
+ * to the next moment a message becomes ready by itself.
+ */
+static bool
+sleep_is_over(XactQueue *queue, TimestampTz deadline, TimestampTz *until)
+{
+	Ring	   *ring = queue->ring;
+	TimestampTz now = GetCurrentTimestamp();
+	bool		is_over = now >= deadline;
+	WakeList	wake;
+
+	wake.n = 0;
+	*until = deadline;
+	ring_lock(ring, LW_EXCLUSIVE);
+	if (pgmq_ring_is_first_waiter(ring))
+	{
+		TimestampTz event = pgmq_ring_next_event(ring);
+
+		*until = Min(deadline, event);
+		is_over |= event <= now || ring->phase != RING_COMPLETE;
+	}
+	if (is_over)
+	{
+		int			moved = pgmq_ring_mature(ring, now, RING_BATCH_SLOTS);
+
+		(void) pgmq_ring_wait_end(ring);
+		if (moved > 1)
+			pgmq_ring_wake(ring, moved - 1, &wake);
+		else
+			pgmq_ring_wake_first(ring, &wake);
+	}
+	else if (!pgmq_ring_is_waiting(ring))
+		is_over = true;			/* given a turn */
+	ring_unlock(ring);
+	pgmq_wake_all(&wake);
+	return is_over;
+}
+
+/*
+ * Sleep until a message may be ready or the deadline has come.  Returns at
+ * once if something became ready since the last watch.
+ */
+void
+pgmq_xact_sleep(XactQueue *queue, TimestampTz deadline, uint32 wait_event)
+{
+	TimestampTz until;
+
+	if (!begin_sleep(queue))
+		return;
+	while (!sleep_is_over(queue, deadline, &until))
+	{
+		long		timeout_ms = TIMESTAMP_IS_NOEND(until) ? 3600 * 1000L :
+			Min(TimestampDifferenceMilliseconds(GetCurrentTimestamp(), until),
+				3600 * 1000L);
+
+		(void) WaitLatch(MyLatch, WL_LATCH_SET | WL_TIMEOUT | WL_EXIT_ON_PM_DEATH,
+						 timeout_ms, wait_event);
+		ResetLatch(MyLatch);
+		CHECK_FOR_INTERRUPTS();
+	}
+}
+
+/* Leave for good: pass on what others could take. */
+void
+pgmq_xact_pass_turn(XactQueue *queue)
+{
+	Ring	   *ring = queue->ring;
+	WakeList	wake;
+
+	if (pgmq_xact.waiting != queue)
+		return;
+	wake.n = 0;
+	ring_lock(ring, LW_EXCLUSIVE);
+	(void) pgmq_ring_wait_end(ring);
+	pgmq_ring_wake(ring, ring->counts[TREE_READY], &wake);
+	ring_unlock(ring);
+	pgmq_xact.waiting = NULL;
+	pgmq_wake_all(&wake);
+}
+
+void
+pgmq_xact_sleep_abort(void)
+{
+	if (pgmq_xact.waiting != NULL)
+		pgmq_xact_pass_turn(pgmq_xact.waiting);
+}
