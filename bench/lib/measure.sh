@@ -145,11 +145,23 @@ stage() {
 		}' >>"$PENDING"
 }
 
+# A cell that crashed the server should cost that cell, not those after it.
+wait_for_server() {
+	local tries
+	for ((tries = 0; tries < 60; tries++)); do
+		"$BINDIR/pg_isready" -q && return 0
+		sleep 1
+	done
+	echo "the server does not answer" >&2
+	return 1
+}
+
 # Measures and verifies; its exit status and messages are the verdict on failure.
 cell_body() {
 	local workload=$1 queue said verdict=ok
 	set -E
 	trap 'echo "${FUNCNAME[0]}: $BASH_COMMAND" >&2' ERR
+	wait_for_server
 	sql "$DATABASE" 'TRUNCATE bench.notes;' 'CHECKPOINT;'
 	"${workload}_cell"
 	for queue in "${!WANT_READY[@]}"; do

@@ -150,11 +150,25 @@ write_page(Relation rel, const int *messages, int n)
 	UnlockReleaseBuffer(buffer);
 }
 
-/* Messages in TID order; one page record for each run on the same block. */
+/*
+ * Messages in TID order; one page record for each run on the same block.  A
+ * transaction that emptied the file in place has none left behind its end.
+ */
 static void
 write_pages(Relation rel, const int *messages, int n)
 {
 	int			start = 0;
+
+	if (pgmq_xact_message(messages[0])->queue->must_rebuild)
+	{
+		BlockNumber n_blocks = RelationGetNumberOfBlocks(rel);
+
+		while (n > 0 &&
+			   ItemPointerGetBlockNumber(&pgmq_xact_message(messages[n - 1])->tid) >= n_blocks)
+			n--;
+		if (n == 0)
+			return;
+	}
 
 	for (int i = 1; i <= n; i++)
 	{

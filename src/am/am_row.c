@@ -68,11 +68,11 @@ judge(HeapTuple tuple, Buffer buffer, bool any_snapshot)
 
 /* Does the file (still) have this block? */
 static bool
-has_block(Relation rel, BlockNumber block)
+has_block(Relation rel, BlockNumber block, bool ask_file)
 {
 	RelationFacts *facts = pgmq_am_facts(rel);
 
-	if (block >= facts->known_blocks)
+	if (ask_file || block >= facts->known_blocks)
 		facts->known_blocks = RelationGetNumberOfBlocks(rel);
 	return block < facts->known_blocks;
 }
@@ -115,7 +115,7 @@ look(Relation rel, const ItemPointerData *tid, int64 msg_id, bool want_tuple,
 
 	row->tuple = NULL;
 	row->has_head = false;
-	if (!has_block(rel, ItemPointerGetBlockNumberNoCheck(tid)))
+	if (!has_block(rel, ItemPointerGetBlockNumberNoCheck(tid), any_snapshot))
 		return ROW_GONE;
 	buffer = ReadBuffer(rel, ItemPointerGetBlockNumberNoCheck(tid));
 	LockBuffer(buffer, BUFFER_LOCK_SHARE);

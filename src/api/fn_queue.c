@@ -70,7 +70,7 @@ create_queue_table(const char *table, bool is_hot, bool is_unlogged)
 				 "enqueued_at TIMESTAMP WITH TIME ZONE DEFAULT pg_catalog.now() NOT NULL, "
 				 "last_read_at TIMESTAMP WITH TIME ZONE, "
 				 "vt TIMESTAMP WITH TIME ZONE NOT NULL, "
-				 "message JSONB, headers JSONB) USING %s",
+				 "message pg_catalog.jsonb, headers pg_catalog.jsonb) USING %s",
 				 is_unlogged ? "UNLOGGED" : "", quote_identifier(table),
 				 has_key ? "PRIMARY KEY" : "NOT NULL", is_hot ? "pgmq" : "heap");
 }
@@ -85,7 +85,7 @@ create_archive_table(const char *table)
 				 "last_read_at TIMESTAMP WITH TIME ZONE, "
 				 "archived_at TIMESTAMP WITH TIME ZONE DEFAULT pg_catalog.now() NOT NULL, "
 				 "vt TIMESTAMP WITH TIME ZONE NOT NULL, "
-				 "message JSONB, headers JSONB) USING heap",
+				 "message pg_catalog.jsonb, headers pg_catalog.jsonb) USING heap",
 				 quote_identifier(table));
 }
 
@@ -245,6 +245,8 @@ pgmq_purge_queue(PG_FUNCTION_ARGS)
 
 	refuse_null_name(fcinfo);
 	table = pgmq_table_name(PG_GETARG_TEXT_PP(0), 'q');
+	/* At once, so that two purges do not both count and then wait. */
+	pgmq_sql_ddl("LOCK TABLE pgmq.%s IN ACCESS EXCLUSIVE MODE", quote_identifier(table));
 	(void) pgmq_sql_one(psprintf("SELECT pg_catalog.count(*) FROM pgmq.%s",
 								 quote_identifier(table)),
 						0, NULL, NULL, NULL, false, &count, &isnull);

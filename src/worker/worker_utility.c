@@ -41,21 +41,26 @@ moves_tablespace(const AlterDatabaseStmt *statement)
 	return false;
 }
 
-/* The database a statement must have for itself, or NULL. */
+/*
+ * The database a statement must have for itself, or NULL.  *loses_files: its
+ * relation files, as they are named now, go away.
+ */
 static const char *
-wanted_database(Node *statement, bool *is_drop)
+wanted_database(Node *statement, bool *loses_files)
 {
-	*is_drop = false;
+	*loses_files = false;
 	switch (nodeTag(statement))
 	{
 		case T_DropdbStmt:
-			*is_drop = true;
+			*loses_files = true;
 			return ((DropdbStmt *) statement)->dbname;
 		case T_CreatedbStmt:
 			return template_name((CreatedbStmt *) statement);
 		case T_AlterDatabaseStmt:
-			return moves_tablespace((AlterDatabaseStmt *) statement) ?
-				((AlterDatabaseStmt *) statement)->dbname : NULL;
+			if (!moves_tablespace((AlterDatabaseStmt *) statement))
+				return NULL;
+			*loses_files = true;
+			return ((AlterDatabaseStmt *) statement)->dbname;
 		case T_RenameStmt:
 			return ((RenameStmt *) statement)->renameType == OBJECT_DATABASE ?
 				((RenameStmt *) statement)->subname : NULL;
@@ -80,8 +85,8 @@ process_utility(PlannedStmt *pstmt, const char *query, bool read_only_tree,
 				ProcessUtilityContext context, ParamListInfo params,
 				QueryEnvironment *environment, DestReceiver *dest, QueryCompletion *qc)
 {
-	bool		is_drop;
-	const char *name = wanted_database(pstmt->utilityStmt, &is_drop);
+	bool		loses_files;
+	const char *name = wanted_database(pstmt->utilityStmt, &loses_files);
 	Oid			dbid = name != NULL ? get_database_oid(name, true) : InvalidOid;
 
 	if (!OidIsValid(dbid))
@@ -93,7 +98,7 @@ process_utility(PlannedStmt *pstmt, const char *query, bool read_only_tree,
 	PG_TRY();
 	{
 		run_utility(pstmt, query, read_only_tree, context, params, environment, dest, qc);
-		if (is_drop)
+		if (loses_files)
 			pgmq_xact_forget_database(dbid);
 	}
 	PG_FINALLY();

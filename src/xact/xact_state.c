@@ -14,6 +14,7 @@
 #include "common/compat.h"
 
 #include "access/xact.h"
+#include "access/xlog.h"
 #include "utils/hsearch.h"
 #include "utils/memutils.h"
 #include "utils/timestamp.h"
@@ -118,6 +119,17 @@ pgmq_xact_queue_by_locator(const RelFileLocator *locator, Oid relid)
 	return queue;
 }
 
+static void
+name_relation(XactQueue *queue, Oid relid)
+{
+	queue->relid = relid;
+	if (queue->ring == NULL)
+		return;
+	ring_lock(queue->ring, LW_EXCLUSIVE);
+	queue->ring->relid = relid;
+	ring_unlock(queue->ring);
+}
+
 /*
  * This transaction's entry for a queue table, made at its first access; NULL
  * where there is no shared memory (library not preloaded) or the table cannot
@@ -126,18 +138,27 @@ pgmq_xact_queue_by_locator(const RelFileLocator *locator, Oid relid)
 XactQueue *
 pgmq_xact_queue(Relation rel)
 {
+	XactQueue  *queue;
+
 	if (!pgmq_ring_available() || RelationUsesLocalBuffers(rel) ||
 		!descr_is_queue(RelationGetDescr(rel)))
 		return NULL;
-	return pgmq_xact_queue_by_locator(&REL_LOCATOR(rel), RelationGetRelid(rel));
+	queue = pgmq_xact_queue_by_locator(&REL_LOCATOR(rel), RelationGetRelid(rel));
+
+	/* A rewrite hands the file of a transient relation to the real one. */
+	if (queue->relid != RelationGetRelid(rel) ||
+		(queue->ring != NULL && queue->ring->relid != queue->relid))
+		name_relation(queue, RelationGetRelid(rel));
+	return queue;
 }
 
 /* May the fast path use this queue's ring in this transaction? */
 bool
 pgmq_xact_queue_is_usable(XactQueue *queue)
 {
-	if (queue == NULL || queue->is_collapsed || queue->must_rebuild)
-		return false;
+	if (queue == NULL || queue->is_collapsed || queue->must_rebuild ||
+		RecoveryInProgress())
+		return false;			/* replay would not keep a ring current */
 	if (queue->ring == NULL)
 		queue->ring = pgmq_ring_find_or_create(&queue->locator, queue->relid,
 											   RING_INCOMPLETE);

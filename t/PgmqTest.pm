@@ -1,0 +1,119 @@
+# What the tests of this folder share: servers with the extension, crashes, waiting,
+# and the check that ends every test.
+package PgmqTest;
+
+use strict;
+use warnings;
+
+use Exporter 'import';
+use PostgreSQL::Test::Cluster;
+use PostgreSQL::Test::Utils;
+use Test::More;
+use Time::HiRes qw(time usleep);
+
+our @EXPORT = qw(
+  new_node random_seed wait_until queues_are_sound crash end_backend median
+  children_of
+);
+
+# new_node(NAME, init => [...], conf => 'lines'): a running server with the extension
+sub new_node
+{
+	my ($name, %params) = @_;
+	my $node = PostgreSQL::Test::Cluster->new($name);
+
+	$node->init(@{ $params{init} // [] });
+	$node->append_conf('postgresql.conf', "log_statement = none\n" . ($params{conf} // ''));
+	$node->start;
+	$node->safe_psql('postgres', 'CREATE EXTENSION pgmq');
+	return $node;
+}
+
+# Seeds rand(): with PGMQ_TEST_SEED, or a number that is printed to be used again
+sub random_seed
+{
+	my $seed = $ENV{PGMQ_TEST_SEED} // int(time() * 1000) % 1_000_000_000;
+
+	diag("PGMQ_TEST_SEED=$seed");
+	srand($seed);
+	return $seed;
+}
+
+# wait_until(WHAT, CODE [, SECONDS]): the time it took until CODE was true; dies if never
+sub wait_until
+{
+	my ($what, $code, $seconds) = @_;
+	my $start = time();
+
+	$seconds //= $PostgreSQL::Test::Utils::timeout_default;
+	until ($code->())
+	{
+		die "waited $seconds s in vain: $what" if time() - $start > $seconds;
+		usleep(10_000);
+	}
+	return time() - $start;
+}
+
+# Every test ends with it: the rings say what the tables say
+sub queues_are_sound
+{
+	my ($node, $queues, $when) = @_;
+
+	local $Test::Builder::Level = $Test::Builder::Level + 1;
+	my @problems = map {
+		my $queue = $_;
+		map { "$queue: $_" }
+		  split /\n/, $node->safe_psql('postgres', "SELECT * FROM pgmq.check_queue('$queue')");
+	} @$queues;
+	return is(join("\n", @problems), '', "check_queue is clean for @$queues" . ($when ? ", $when" : ''));
+}
+
+sub children_of
+{
+	my ($pid) = @_;
+
+	return map { /^\s*(\d+)\s+$pid\s*$/ ? $1 : () } split /\n/, `ps -A -o pid=,ppid=`;
+}
+
+# kill -9 of all processes of a server at one instant: the postmaster is stopped first so
+# that it neither starts any nor hears of their end
+sub crash
+{
+	my ($node) = @_;
+	my $postmaster = $node->{_pid};
+
+	kill('STOP', $postmaster) or die "no postmaster";
+	my @children = children_of($postmaster);
+	kill('KILL', @children, $postmaster);
+	wait_until('all processes are gone', sub { !grep { is_running($_) } @children, $postmaster });
+	$node->{_pid} = undef;
+	return;
+}
+
+# A process that nobody has waited for is gone all the same
+sub is_running
+{
+	my ($pid) = @_;
+	my $state = `ps -o stat= -p $pid`;
+
+	return $state =~ /\S/ && $state !~ /^Z/;
+}
+
+# kill -9 of one server process: the postmaster ends the others and starts afresh
+sub end_backend
+{
+	my ($node, $pid) = @_;
+
+	kill('KILL', $pid);
+	$node->poll_query_until('postgres', 'SELECT true') or die "the server does not answer";
+	return;
+}
+
+sub median
+{
+	my @sorted = sort { $a <=> $b } @_;
+
+	return $sorted[ $#sorted / 2 ];
+}
+
+1;
