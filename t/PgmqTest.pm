@@ -85,18 +85,9 @@ sub crash
 	kill('STOP', $postmaster) or die "no postmaster";
 	my @children = children_of($postmaster);
 	kill('KILL', @children, $postmaster);
-	wait_until('all processes are gone', sub { !grep { is_running($_) } @children, $postmaster });
+	wait_until('all processes are gone', sub { !kill(0, @children, $postmaster) });
 	$node->{_pid} = undef;
 	return;
-}
-
-# A process that nobody has waited for is gone all the same
-sub is_running
-{
-	my ($pid) = @_;
-	my $state = `ps -o stat= -p $pid`;
-
-	return $state =~ /\S/ && $state !~ /^Z/;
 }
 
 # kill -9 of one server process: the postmaster ends the others and starts afresh

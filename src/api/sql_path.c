@@ -44,7 +44,8 @@ static const Statement statements[] = {
 	},
 	[SQL_SEND_BATCH] = {
 		"INSERT INTO %1$s (vt, message, headers) "
-		"SELECT $1, u.message, u.headers FROM pg_catalog.unnest($2, $3) AS u(message, headers) "
+		"SELECT $1, u.message, u.headers "
+		"FROM ROWS FROM (pg_catalog.unnest($2), pg_catalog.unnest($3)) AS u(message, headers) "
 		"RETURNING msg_id",
 		3, {TIMESTAMPTZOID, JSONBARRAYOID, JSONBARRAYOID}
 	},
