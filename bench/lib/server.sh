@@ -59,7 +59,7 @@ build_extension() {
 destdir_settings() {
 	if [ "$PG_MAJOR" -ge 18 ]; then
 		echo "extension_control_path = '$DESTDIR$SHAREDIR:\$system'"
-	elif "$BINDIR/postgres" --describe-config 2>/dev/null | grep -q '^extension_destdir'; then
+	elif "$BINDIR/postgres" --describe-config 2>/dev/null | grep '^extension_destdir' >/dev/null; then
 		echo "extension_destdir = '$DESTDIR'"
 	else
 		die "this server has no extension_destdir: install the extension and use --system"

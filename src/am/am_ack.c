@@ -177,7 +177,16 @@ extend_ref(Relation rel, XactQueue *queue, const MessageRef *ref,
 			return -1;
 		case CLAIM_UNDECIDED:
 			pgmq_am_settle_row(rel, queue, ref->msg_id, &ref->tid);
-			return pgmq_am_look(rel, &tid, ref->msg_id, false, &row) == ROW_LIVE ? -1 : 0;
+			switch (pgmq_am_look(rel, &tid, ref->msg_id, false, &row))
+			{
+				case ROW_LOCKED:
+					pgmq_am_lock_row(rel, &tid);
+					return -1;
+				case ROW_LIVE:
+					return -1;
+				default:
+					return 0;
+			}
 		case CLAIM_LOCKING:
 			pgmq_am_lock_row(rel, &tid);
 			return -1;

@@ -162,7 +162,8 @@ check_owners(CheckState *state, HTAB *ring)
 
 	hash_seq_init(&status, ring);
 	while ((entry = hash_seq_search(&status)) != NULL)
-		for (int i = 0; pgmq_xact_is_orphan(state->queue, entry->slot.msg_id, &entry->tid); i++)
+		for (int i = 0; entry->slot.is_held &&
+			 pgmq_xact_is_orphan(state->queue, entry->slot.msg_id, &entry->tid); i++)
 		{
 			if (i == CHECK_RETRIES)
 			{

@@ -327,7 +327,5 @@ pgmq_am_claim(Relation rel, ClaimRequest *request)
 	pgmq_xact_give_back_many(state.queue, state.refused, state.n_refused);
 	if (request->is_pop && state.n_done > 0)
 		CommandCounterIncrement();
-	if (state.n_done == 0 && pgmq_xact_undecided(state.queue) > 0)
-		pgmq_am_settle_all(rel, state.queue);
 	return state.n_done;
 }

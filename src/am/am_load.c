@@ -161,30 +161,51 @@ pgmq_am_settle_row(Relation rel, XactQueue *queue, int64 msg_id,
 		settle_limbo_row(rel, queue, &copy);
 }
 
+/* All that one ended transaction decides about, a batch at a time. */
 static void
-settle_some(Relation rel, XactQueue *queue, int max)
+settle_limbo_of(Relation rel, XactQueue *queue, TransactionId xid, SlotCopy *copies)
 {
-	SlotCopy   *copies = palloc(max * sizeof(SlotCopy));
-	int			n = pgmq_xact_list_undo(queue, max, copies);
+	int			n;
 
-	for (int i = 0; i < n; i++)
-		undo_row(rel, queue, &copies[i]);
-	n = pgmq_xact_list_limbo(queue, max, copies);
-	for (int i = 0; i < n; i++)
-		settle_limbo_row(rel, queue, &copies[i]);
-	pfree(copies);
-}
-
-/* Settle all that can be: for the worker and for exact counts. */
-void
-pgmq_am_settle_all(Relation rel, XactQueue *queue)
-{
-	if (pgmq_xact_undecided(queue) > 0)
-		settle_some(rel, queue, pgmq_xact_undecided(queue) + LIMBO_LOOKS_PER_CALL);
+	do
+	{
+		CHECK_FOR_INTERRUPTS();
+		n = pgmq_xact_list_limbo(queue, xid, RING_BATCH_SLOTS, copies);
+		for (int i = 0; i < n; i++)
+			settle_limbo_row(rel, queue, &copies[i]);
+	} while (n == RING_BATCH_SLOTS);
 }
 
 /*
- * Make the ring able to answer: settle a few undecided messages, build it or
+ * Settle what can be settled: every UNDO slot, and every LIMBO slot whose
+ * transaction has ended.  The price of those that have not is a look at each
+ * transaction, not at each message.
+ */
+void
+pgmq_am_settle_all(Relation rel, XactQueue *queue)
+{
+	SlotCopy   *copies;
+	TransactionId xid = InvalidTransactionId;
+	int			n;
+
+	if (pgmq_xact_undecided(queue) == 0)
+		return;
+	copies = palloc(RING_BATCH_SLOTS * sizeof(SlotCopy));
+	do
+	{
+		CHECK_FOR_INTERRUPTS();
+		n = pgmq_xact_list_undo(queue, RING_BATCH_SLOTS, copies);
+		for (int i = 0; i < n; i++)
+			undo_row(rel, queue, &copies[i]);
+	} while (n == RING_BATCH_SLOTS);
+	while (TransactionIdIsValid(xid = pgmq_xact_next_limbo_xid(queue, xid)))
+		if (!TransactionIdIsInProgress(xid))
+			settle_limbo_of(rel, queue, xid, copies);
+	pfree(copies);
+}
+
+/*
+ * Make the ring able to answer: settle undecided messages, build it or
  * load cold messages where that is due.  False if it cannot answer even so
  * (no room in the pool): the caller takes the SQL path.
  */
@@ -193,8 +214,7 @@ pgmq_am_ready_ring(Relation rel, XactQueue *queue, TimestampTz now)
 {
 	bool		has_loaded = false;
 
-	if (pgmq_xact_undecided(queue) > 0)
-		settle_some(rel, queue, LIMBO_LOOKS_PER_CALL);
+	pgmq_am_settle_all(rel, queue);
 	while (pgmq_xact_must_load(queue, now))
 	{
 		if (has_loaded)

@@ -17,9 +17,6 @@
 /* Messages a transaction tracks one by one; past it the ring is rebuilt. */
 #define XACT_MAX_MESSAGES (1 << 19)
 
-/* LIMBO entries a reader examines in one call while other messages are ready. */
-#define LIMBO_LOOKS_PER_CALL 16
-
 /* Retries before check_queue believes a disagreement, and their distance. */
 #define CHECK_RETRIES 40
 #define CHECK_RETRY_MS 25

@@ -67,7 +67,7 @@ typedef enum SlotTree
 	TREE_NONE = 0,
 	TREE_READY,					/* ordered by msg_id */
 	TREE_WAITING,				/* ordered by visible_at */
-	TREE_LIMBO,					/* ordered by msg_id */
+	TREE_LIMBO,					/* ordered by the transaction that decides */
 	TREE_UNDO,					/* ordered by msg_id */
 	TREE_BY_ID					/* ordered by msg_id, holds every slot */
 } SlotTree;
@@ -217,10 +217,10 @@ extern void pgmq_tree_insert(Ring *ring, SlotTree tree, uint32 slot);
 extern void pgmq_tree_remove(Ring *ring, SlotTree tree, uint32 slot);
 extern uint32 pgmq_tree_first(const Ring *ring, SlotTree tree);
 extern uint32 pgmq_tree_last(const Ring *ring, SlotTree tree);
-extern uint32 pgmq_tree_prev_id(const Ring *ring, SlotTree tree, int64 msg_id,
-								uint32 slot);
-extern uint32 pgmq_tree_next_id(const Ring *ring, SlotTree tree, int64 msg_id,
-								uint32 slot);
+extern uint32 pgmq_tree_next(const Ring *ring, SlotTree tree, int64 after,
+							 uint32 slot);
+extern uint32 pgmq_tree_prev(const Ring *ring, SlotTree tree, int64 before,
+							 uint32 slot);
 
 /* ring_slot.c */
 extern uint32 pgmq_ring_lookup(const Ring *ring, int64 msg_id,

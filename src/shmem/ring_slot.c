@@ -28,13 +28,13 @@ is_at(const RingSlot *slot, const ItemPointerData *tid)
 uint32
 pgmq_ring_lookup(const Ring *ring, int64 msg_id, const ItemPointerData *tid)
 {
-	uint32		slot = pgmq_tree_next_id(ring, TREE_BY_ID, msg_id, 0);
+	uint32		slot = pgmq_tree_next(ring, TREE_BY_ID, msg_id, 0);
 
 	while (slot != 0 && ring_slot(slot)->msg_id == msg_id)
 	{
 		if (tid == NULL || is_at(ring_slot(slot), tid))
 			return slot;
-		slot = pgmq_tree_next_id(ring, TREE_BY_ID, msg_id, slot);
+		slot = pgmq_tree_next(ring, TREE_BY_ID, msg_id, slot);
 	}
 	return 0;
 }
@@ -273,7 +273,7 @@ pgmq_ring_mature(Ring *ring, TimestampTz now, int max)
 uint32
 pgmq_ring_next_ready(const Ring *ring, int64 after_id, uint32 after_slot)
 {
-	return pgmq_tree_next_id(ring, TREE_READY, after_id, after_slot);
+	return pgmq_tree_next(ring, TREE_READY, after_id, after_slot);
 }
 
 /*
@@ -306,13 +306,13 @@ int
 pgmq_ring_discard(Ring *ring, int max)
 {
 	int			n = 0;
-	uint32		slot = pgmq_tree_next_id(ring, TREE_BY_ID, PG_INT64_MIN, 0);
+	uint32		slot = pgmq_tree_next(ring, TREE_BY_ID, PG_INT64_MIN, 0);
 
 	while (slot != 0 && n < max)
 	{
 		RingSlot   *s = ring_slot(slot);
 		int64		msg_id = s->msg_id;
-		uint32		next = pgmq_tree_next_id(ring, TREE_BY_ID, msg_id, slot);
+		uint32		next = pgmq_tree_next(ring, TREE_BY_ID, msg_id, slot);
 
 		if ((s->state == SLOT_READY || s->state == SLOT_WAITING) &&
 			s->lockers == 0)

@@ -26,8 +26,15 @@ links(SlotTree tree, uint32 slot)
 static inline int64
 key(SlotTree tree, uint32 slot)
 {
-	return tree == TREE_WAITING ? pgmq_slots[slot].visible_at :
-		pgmq_slots[slot].msg_id;
+	switch (tree)
+	{
+		case TREE_WAITING:
+			return pgmq_slots[slot].visible_at;
+		case TREE_LIMBO:
+			return pgmq_slots[slot].u.o.owner;
+		default:
+			return pgmq_slots[slot].msg_id;
+	}
 }
 
 static inline bool
@@ -149,21 +156,20 @@ pgmq_tree_last(const Ring *ring, SlotTree tree)
 }
 
 /*
- * The first slot behind (msg_id, slot) in a tree ordered by msg_id; with slot
- * 0 that is the first with at least this msg_id.
+ * The first slot behind (after, slot) in a tree, `after` being a key of it;
+ * with slot 0 that is the first with at least this key.
  */
 uint32
-pgmq_tree_next_id(const Ring *ring, SlotTree tree, int64 msg_id, uint32 slot)
+pgmq_tree_next(const Ring *ring, SlotTree tree, int64 after, uint32 slot)
 {
 	uint32		at = ring->roots[tree];
 	uint32		best = 0;
 
-	Assert(tree != TREE_WAITING);
 	while (at != 0)
 	{
-		int64		at_id = pgmq_slots[at].msg_id;
+		int64		at_key = key(tree, at);
 
-		if (at_id > msg_id || (at_id == msg_id && at > slot))
+		if (at_key > after || (at_key == after && at > slot))
 		{
 			best = at;
 			at = links(tree, at)->left;
@@ -174,19 +180,18 @@ pgmq_tree_next_id(const Ring *ring, SlotTree tree, int64 msg_id, uint32 slot)
 	return best;
 }
 
-/* The last slot before (msg_id, slot) in a tree ordered by msg_id. */
+/* The last slot before (before, slot) in a tree. */
 uint32
-pgmq_tree_prev_id(const Ring *ring, SlotTree tree, int64 msg_id, uint32 slot)
+pgmq_tree_prev(const Ring *ring, SlotTree tree, int64 before, uint32 slot)
 {
 	uint32		at = ring->roots[tree];
 	uint32		best = 0;
 
-	Assert(tree != TREE_WAITING);
 	while (at != 0)
 	{
-		int64		at_id = pgmq_slots[at].msg_id;
+		int64		at_key = key(tree, at);
 
-		if (at_id < msg_id || (at_id == msg_id && at < slot))
+		if (at_key < before || (at_key == before && at < slot))
 		{
 			best = at;
 			at = links(tree, at)->right;

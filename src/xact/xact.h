@@ -187,6 +187,7 @@ typedef struct SlotCopy
 	bool		is_limbo_insert;
 	bool		is_undo;
 	bool		is_deleting;
+	bool		is_held;		/* CLAIMED or DELETING */
 	TimestampTz last_read_at;	/* UNDO */
 } SlotCopy;
 
@@ -199,7 +200,10 @@ extern bool pgmq_xact_build_add(XactQueue *queue, uint64 epoch,
 extern void pgmq_xact_build_end(XactQueue *queue, bool is_complete);
 extern void pgmq_xact_build_wait(XactQueue *queue);
 extern int	pgmq_xact_undecided(XactQueue *queue);
-extern int	pgmq_xact_list_limbo(XactQueue *queue, int max, SlotCopy *copies);
+extern TransactionId pgmq_xact_next_limbo_xid(XactQueue *queue,
+											  TransactionId after);
+extern int	pgmq_xact_list_limbo(XactQueue *queue, TransactionId xid, int max,
+								 SlotCopy *copies);
 extern int	pgmq_xact_list_undo(XactQueue *queue, int max, SlotCopy *copies);
 extern bool pgmq_xact_find_undo(XactQueue *queue, int64 msg_id,
 								const ItemPointerData *tid, SlotCopy *copy);

@@ -366,7 +366,8 @@ pgmq_xact_forget_row(int index)
 
 /*
  * The rows known under a msg_id: slots of the ring, then messages of our own
- * that are not published.  At most max.
+ * that are not published.  At most max.  Includes LIMBO: the page says whether
+ * such a row is there.
  */
 int
 pgmq_xact_find_by_id(XactQueue *queue, int64 msg_id, int max, MessageRef *refs)
@@ -376,12 +377,10 @@ pgmq_xact_find_by_id(XactQueue *queue, int64 msg_id, int max, MessageRef *refs)
 	int			n = 0;
 
 	ring_lock(ring, LW_SHARED);
-	slot = pgmq_tree_next_id(ring, TREE_BY_ID, msg_id, 0);
+	slot = pgmq_tree_next(ring, TREE_BY_ID, msg_id, 0);
 	for (; slot != 0 && n < max && ring_slot(slot)->msg_id == msg_id;
-		 slot = pgmq_tree_next_id(ring, TREE_BY_ID, msg_id, slot))
+		 slot = pgmq_tree_next(ring, TREE_BY_ID, msg_id, slot))
 	{
-		if (ring_slot(slot)->state == SLOT_LIMBO && ring_slot(slot)->limbo_insert)
-			continue;
 		refs[n].msg_id = msg_id;
 		ItemPointerSet(&refs[n].tid, ring_slot(slot)->block, ring_slot(slot)->offset);
 		refs[n++].slot = slot;

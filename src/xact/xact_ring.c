@@ -222,27 +222,8 @@ fill_copy(SlotCopy *copy, uint32 slot)
 	copy->is_limbo_insert = ref.state == SLOT_LIMBO && ref.limbo_insert;
 	copy->is_undo = ref.state == SLOT_UNDO;
 	copy->is_deleting = ref.state == SLOT_DELETING;
+	copy->is_held = copy->is_deleting || ref.state == SLOT_CLAIMED;
 	copy->last_read_at = ref.undo_last_read_at;
-}
-
-static int
-list_tree(XactQueue *queue, SlotTree tree, int max, SlotCopy *copies)
-{
-	Ring	   *ring = queue->ring;
-	int			n = 0;
-	uint32		slot;
-
-	if (ring->counts[tree] == 0)
-		return 0;				/* a stale look is as good as an earlier one */
-	ring_lock(ring, LW_SHARED);
-	slot = pgmq_tree_first(ring, tree);
-	for (; slot != 0 && n < max; n++)
-	{
-		fill_copy(&copies[n], slot);
-		slot = pgmq_tree_next_id(ring, tree, copies[n].msg_id, slot);
-	}
-	ring_unlock(ring);
-	return n;
 }
 
 /* How many slots are LIMBO or UNDO; a stale count is as good as an earlier one. */
@@ -252,16 +233,58 @@ pgmq_xact_undecided(XactQueue *queue)
 	return queue->ring->counts[TREE_LIMBO] + queue->ring->counts[TREE_UNDO];
 }
 
-int
-pgmq_xact_list_limbo(XactQueue *queue, int max, SlotCopy *copies)
+/*
+ * The next transaction that decides about LIMBO slots, numerically; start with
+ * InvalidTransactionId, which also ends it.
+ */
+TransactionId
+pgmq_xact_next_limbo_xid(XactQueue *queue, TransactionId after)
 {
-	return list_tree(queue, TREE_LIMBO, max, copies);
+	TransactionId xid = InvalidTransactionId;
+	uint32		slot;
+
+	ring_lock(queue->ring, LW_SHARED);
+	slot = pgmq_tree_next(queue->ring, TREE_LIMBO, after, PG_UINT32_MAX);
+	if (slot != 0)
+		xid = ring_slot(slot)->u.o.owner;
+	ring_unlock(queue->ring);
+	return xid;
 }
 
+/* Up to max LIMBO slots that transaction xid decides about. */
+int
+pgmq_xact_list_limbo(XactQueue *queue, TransactionId xid, int max, SlotCopy *copies)
+{
+	int			n = 0;
+	uint32		slot;
+
+	ring_lock(queue->ring, LW_SHARED);
+	slot = pgmq_tree_next(queue->ring, TREE_LIMBO, xid, 0);
+	for (; slot != 0 && n < max && ring_slot(slot)->u.o.owner == xid; n++)
+	{
+		fill_copy(&copies[n], slot);
+		slot = pgmq_tree_next(queue->ring, TREE_LIMBO, xid, slot);
+	}
+	ring_unlock(queue->ring);
+	return n;
+}
+
+/* Up to max UNDO slots. */
 int
 pgmq_xact_list_undo(XactQueue *queue, int max, SlotCopy *copies)
 {
-	return list_tree(queue, TREE_UNDO, max, copies);
+	int			n = 0;
+	uint32		slot;
+
+	ring_lock(queue->ring, LW_SHARED);
+	slot = pgmq_tree_first(queue->ring, TREE_UNDO);
+	for (; slot != 0 && n < max; n++)
+	{
+		fill_copy(&copies[n], slot);
+		slot = pgmq_tree_next(queue->ring, TREE_UNDO, copies[n].msg_id, slot);
+	}
+	ring_unlock(queue->ring);
+	return n;
 }
 
 /* Copy the slot of a row; false if there is none. */
@@ -417,10 +440,10 @@ pgmq_xact_end_id(XactQueue *queue, bool want_last, const MessageRef *beyond,
 	ring_lock(ring, LW_SHARED);
 	if (want_last)
 		slot = beyond == NULL ? pgmq_tree_last(ring, TREE_BY_ID) :
-			pgmq_tree_prev_id(ring, TREE_BY_ID, beyond->msg_id, beyond->slot);
+			pgmq_tree_prev(ring, TREE_BY_ID, beyond->msg_id, beyond->slot);
 	else
 		slot = beyond == NULL ? pgmq_tree_first(ring, TREE_BY_ID) :
-			pgmq_tree_next_id(ring, TREE_BY_ID, beyond->msg_id, beyond->slot);
+			pgmq_tree_next(ring, TREE_BY_ID, beyond->msg_id, beyond->slot);
 	if (slot != 0)
 	{
 		ref->msg_id = ring_slot(slot)->msg_id;
@@ -458,13 +481,13 @@ pgmq_xact_copy_slots(XactQueue *queue, SlotCopy **copies, bool *has_cold)
 		}
 		ring_lock(ring, LW_SHARED);
 		*has_cold = ring->has_cold;
-		slot = pgmq_tree_next_id(ring, TREE_BY_ID, last_id, last_slot);
+		slot = pgmq_tree_next(ring, TREE_BY_ID, last_id, last_slot);
 		for (batch = 0; batch < RING_BATCH_SLOTS && slot != 0; batch++)
 		{
 			fill_copy(&(*copies)[n], slot);
 			last_id = (*copies)[n++].msg_id;
 			last_slot = slot;
-			slot = pgmq_tree_next_id(ring, TREE_BY_ID, last_id, last_slot);
+			slot = pgmq_tree_next(ring, TREE_BY_ID, last_id, last_slot);
 		}
 		ring_unlock(ring);
 	} while (batch == RING_BATCH_SLOTS);

@@ -1,0 +1,150 @@
+# Breaks: the server is restarted, the launcher is killed or told to do nothing, databases
+# are dropped and copied while the worker wants to be in them.
+#
+# How we know: a ring that nobody has asked for is there after a start (the server's log
+# names what the worker has done), a drained table shrinks by itself, no DROP DATABASE or
+# CREATE DATABASE ... TEMPLATE fails, and a queue works without the worker.
+use strict;
+use warnings;
+
+use FindBin;
+use lib $FindBin::RealBin;
+use PgmqTest;
+use PostgreSQL::Test::Utils;
+use Test::More;
+
+my $n_databases = 30;
+
+my $node = new_node('worker', conf => "pgmq.worker_naptime = 50ms\nautovacuum = off\n");
+
+sub launcher_pid
+{
+	return $node->safe_psql('postgres', "SELECT pid FROM pg_stat_activity WHERE backend_type = 'pgmq launcher'");
+}
+
+sub wait_for_launcher
+{
+	my $pid = '';
+
+	wait_until('there is a launcher', sub { $pid = launcher_pid(); $pid ne '' });
+	return $pid;
+}
+
+# ---- rings are built after a start ----
+
+$node->safe_psql('postgres', q{
+	SELECT pgmq.create('early');
+	SELECT count(*) FROM pgmq.send_batch('early', (SELECT array_agg('{}'::jsonb) FROM generate_series(1, 1000)))});
+my $log_start = -s $node->logfile;
+$node->restart;
+ok($node->wait_for_log(qr/pgmq.*built the ring of "?(pgmq\.)?q_early/, $log_start), 'the worker builds a ring after a start');
+queues_are_sound($node, ['early'], 'after a start');
+
+# ---- what is gone is vacuumed ----
+
+$node->safe_psql('postgres', q{
+	SELECT pgmq.create('drained');
+	SELECT count(*) FROM pgmq.send_batch('drained', (SELECT array_agg('{}'::jsonb) FROM generate_series(1, 20000)))});
+my $size = "SELECT pg_relation_size('pgmq.q_drained')";
+my $size_full = $node->safe_psql('postgres', $size);
+$node->safe_psql('postgres', "SELECT count(*) FROM pgmq.pop('drained', 20000)");
+my $took = wait_until('the drained table has shrunk', sub { $node->safe_psql('postgres', $size) < $size_full / 10 });
+cmp_ok($took, '<', 10, "a drained table shrinks by itself, from $size_full bytes in a few seconds");
+queues_are_sound($node, ['drained'], 'after the vacuum');
+
+# A few dead rows wait longer, but not for autovacuum
+$node->safe_psql('postgres', q{
+	SELECT count(*) FROM pgmq.send_batch('drained', (SELECT array_agg('{}'::jsonb) FROM generate_series(1, 500)));
+	SELECT count(*) FROM pgmq.pop('drained', 500)});
+$took = wait_until('the small remainder is gone', sub { $node->safe_psql('postgres', $size) == 0 });
+cmp_ok($took, '<', 20, 'so does one with few dead rows');
+
+# ---- databases come and go under the worker ----
+
+$node->safe_psql('postgres', 'CREATE DATABASE model');
+$node->safe_psql('model', q{CREATE EXTENSION pgmq; SELECT pgmq.create('q')});
+
+# Leaves the worker something to build, to settle and to vacuum, and disconnects
+sub make_busy
+{
+	my ($database) = @_;
+
+	$node->safe_psql($database, q{
+		SELECT count(*) FROM pgmq.send_batch('q', (SELECT array_agg('{}'::jsonb) FROM generate_series(1, 2000)));
+		SELECT count(*) FROM pgmq.pop('q', 1500)});
+	return;
+}
+
+# A psql that has ended may still be connected for a moment: not what this is about
+sub run_alone
+{
+	my ($database, $sql) = @_;
+
+	wait_until("our sessions have left $database", sub {
+			$node->safe_psql('postgres', "SELECT count(*) FROM pg_stat_activity WHERE datname = '$database' AND backend_type = 'client backend'") == 0;
+		});
+	my ($status, $out, $err) = $node->psql('postgres', $sql);
+	return $err;
+}
+
+my @errors;
+foreach my $i (1 .. $n_databases)
+{
+	make_busy('model');
+	push @errors, run_alone('model', "CREATE DATABASE d$i TEMPLATE model");
+	make_busy("d$i");
+	make_busy("d$i") if $i % 2;
+	push @errors, run_alone("d$i", $i % 3 ? "DROP DATABASE d$i" : "ALTER DATABASE d$i RENAME TO e$i");
+	push @errors, run_alone("e$i", "DROP DATABASE e$i") if $i % 3 == 0;
+}
+is(join("\n", grep { $_ ne '' } @errors), '', "$n_databases databases were copied and dropped in spite of the worker");
+is($node->safe_psql('model', "SELECT count(*) FROM pgmq.check_queue('q')"), 0, 'check_queue is clean in the template');
+
+# A failed DROP leaves the worker at work
+my $session = $node->background_psql('model');
+$session->query_safe('SELECT 1');
+isnt($node->psql('postgres', 'DROP DATABASE model'), 0, 'a database in use cannot be dropped');
+$session->quit;
+$node->safe_psql('model', "SELECT count(*) FROM pgmq.pop('q', 1000000)");
+wait_until('the table in the other database has shrunk', sub { $node->safe_psql('model', "SELECT pg_relation_size('pgmq.q_q')") == 0 });
+ok(1, 'the worker goes on in a database that could not be dropped');
+
+# ---- without the worker ----
+
+sub queue_works
+{
+	my ($name, $when) = @_;
+
+	is($node->safe_psql('postgres', qq{
+			SELECT pgmq.create('$name');
+			SELECT send FROM pgmq.send('$name', '{"n": 1}');
+			SELECT send FROM pgmq.send('$name', '{"n": 2}');
+			SELECT msg_id, read_ct FROM pgmq.read('$name', 60, 1);
+			SELECT pgmq.delete('$name', 1);
+			SELECT msg_id FROM pgmq.pop('$name')}),
+		"\n1\n2\n1|1\nt\n2", "a queue works $when");
+	queues_are_sound($node, [$name], $when);
+	return;
+}
+
+my $pid = wait_for_launcher();
+kill('TERM', $pid);
+wait_until('the launcher has gone', sub { launcher_pid() ne $pid });
+queue_works('orphan', 'after its launcher was terminated');
+isnt(wait_for_launcher(), $pid, 'the launcher comes back');
+
+$node->append_conf('postgresql.conf', 'pgmq.worker = off');
+$log_start = -s $node->logfile;
+$node->restart;
+queue_works('alone', 'with pgmq.worker = off');
+is($node->safe_psql('postgres', "SELECT count(*) FROM pgmq.read('early', 0, 1000)"), 1000, 'a caller builds the ring');
+unlike(slurp_file($node->logfile, $log_start), qr/pgmq worker/, 'no database worker was started');
+
+$node->append_conf('postgresql.conf', 'pgmq.worker = on');
+$node->reload;
+$node->safe_psql('postgres', "SELECT count(*) FROM pgmq.pop('early', 1000)");
+wait_until('the worker vacuums again', sub { $node->safe_psql('postgres', "SELECT pg_relation_size('pgmq.q_early')") == 0 });
+queues_are_sound($node, [qw(early drained orphan alone)]);
+unlike(slurp_file($node->logfile), qr/PANIC|TRAP|signal/, 'no process was lost');
+$node->stop;
+done_testing();
