@@ -57,7 +57,8 @@ END $$;
 -- then delete by id what is left, which must be the leased ones.
 CREATE PROCEDURE bench.drain(side_schema text, queue_name text, msg jsonb) LANGUAGE plpgsql AS $$
 DECLARE
-	batch_size CONSTANT integer := 10000;
+	batch_size CONSTANT integer := 10000;	-- each pop walks past what is leased
+	delete_size CONSTANT integer := 1000;
 	tab regclass := bench.table_of(side_schema, queue_name);
 	left_over bigint[];
 	got bigint;
@@ -75,9 +76,9 @@ BEGIN
 	END LOOP;
 
 	EXECUTE format('SELECT array_agg(msg_id ORDER BY msg_id) FROM %s', tab) INTO left_over;
-	FOR i IN 1 .. coalesce(cardinality(left_over), 0) BY batch_size LOOP
+	FOR i IN 1 .. coalesce(cardinality(left_over), 0) BY delete_size LOOP
 		EXECUTE format('INSERT INTO bench.drained SELECT d, ''delete'', true FROM %I.delete($1, $2) AS d', side_schema)
-			USING queue_name, left_over[i : i + batch_size - 1];
+			USING queue_name, left_over[i : i + delete_size - 1];
 		COMMIT;
 	END LOOP;
 END $$;

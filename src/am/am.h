@@ -108,7 +108,7 @@ extern TM_Result pgmq_am_update_tid(Relation rel, ItemPointer otid,
 									bool must_recheck, TM_FailureData *tmfd,
 									LockTupleMode *lockmode,
 									TU_UpdateIndexes *update_indexes);
-extern void pgmq_am_lock_row(Relation rel, ItemPointer tid);
+extern void pgmq_am_lock_row(Relation rel, ItemPointer tid, LockTupleMode mode);
 extern TM_Result pgmq_am_tuple_lock(Relation rel, ItemPointer tid,
 									Snapshot snapshot, TupleTableSlot *slot,
 									CommandId cid, LockTupleMode mode,

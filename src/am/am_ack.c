@@ -15,6 +15,9 @@
 /* Rows treated under one msg_id; more than one is rare. */
 #define MAX_ROWS_PER_ID 16
 
+/* Pause while another backend is in the middle of taking a row's lock. */
+#define LOCKING_PAUSE_US 50
+
 static void
 refuse_snapshot_conflict(void)
 {
@@ -180,7 +183,7 @@ extend_ref(Relation rel, XactQueue *queue, const MessageRef *ref,
 			switch (pgmq_am_look(rel, &tid, ref->msg_id, false, &row))
 			{
 				case ROW_LOCKED:
-					pgmq_am_lock_row(rel, &tid);
+					pgmq_am_lock_row(rel, &tid, LockTupleNoKeyExclusive);
 					return -1;
 				case ROW_LIVE:
 					return -1;
@@ -188,7 +191,7 @@ extend_ref(Relation rel, XactQueue *queue, const MessageRef *ref,
 					return 0;
 			}
 		case CLAIM_LOCKING:
-			pgmq_am_lock_row(rel, &tid);
+			pg_usleep(LOCKING_PAUSE_US);	/* it does not wait, so neither long */
 			return -1;
 		case CLAIM_TAKEN:
 			break;
@@ -202,7 +205,7 @@ extend_ref(Relation rel, XactQueue *queue, const MessageRef *ref,
 			return 1;
 		case ROW_LOCKED:
 			pgmq_xact_give_back(message);
-			pgmq_am_lock_row(rel, &tid);
+			pgmq_am_lock_row(rel, &tid, LockTupleNoKeyExclusive);
 			return -1;
 		case ROW_GONE:
 			pgmq_xact_forget_row(message);

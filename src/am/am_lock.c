@@ -116,66 +116,99 @@ guard_row(Relation rel, XactQueue *queue, ItemPointer tid, int64 msg_id,
 }
 
 /*
- * The ring may come to know a row only now that we hold its lock: has somebody
- * claimed it in between?  Then wait for him; our lock is kept.
+ * We hold the row's lock now; has somebody claimed it before we got it?  Then
+ * wait for him, keeping the lock.  *is_newer: it was leased, now or before.
  */
 static bool
 wait_for_late_claim(Relation rel, XactQueue *queue, ItemPointer tid,
-					int64 msg_id, LockWaitPolicy policy)
+					int64 msg_id, LockWaitPolicy policy, bool *is_newer)
 {
 	if (!guard_row(rel, queue, tid, msg_id, policy))
 		return false;
+	*is_newer |= pgmq_xact_guard()->is_newer;
 	pgmq_xact_guard_end(false);
 	return true;
 }
 
-/* Take the row's exclusive lock, waiting; the caller goes on from there. */
+/* Take the row's lock, waiting; the caller goes on from there. */
 void
-pgmq_am_lock_row(Relation rel, ItemPointer tid)
+pgmq_am_lock_row(Relation rel, ItemPointer tid, LockTupleMode mode)
 {
 	HeapTupleData tuple;
 	Buffer		buffer;
 	TM_FailureData tmfd;
 
+	Assert(!pgmq_xact_guard());
 	tuple.t_self = *tid;
 	(void) heap_lock_tuple(rel, &tuple, GetCurrentCommandId(true),
-						   LockTupleExclusive, LockWaitBlock, false, &buffer, &tmfd);
+						   mode, LockWaitBlock, false, &buffer, &tmfd);
 	ReleaseBuffer(buffer);
 }
 
+/* A delete or update of one row, as far as guarding it goes. */
+typedef struct RowChange
+{
+	Relation	rel;
+	XactQueue  *queue;
+	ItemPointer tid;
+	LockTupleMode mode;			/* the row lock to wait for */
+	bool		wait;
+	bool		must_recheck;
+	bool		was_ours;		/* we held the row's lock before */
+	bool		is_locked;		/* we have waited for it */
+	bool		is_guarded;		/* out */
+} RowChange;
+
 /*
- * Guard the row at tid for a delete or update.  TM_Ok: the guard stands (or
- * the row needs none: *guarded is false).
+ * Guard the row of a change.  TM_Ok: the guard stands, or the row needs none.
  */
 static TM_Result
-begin_change(Relation rel, XactQueue *queue, ItemPointer tid, bool wait,
-			 bool must_recheck, TM_FailureData *tmfd, bool *guarded)
+begin_change(RowChange *change, TM_FailureData *tmfd)
 {
 	int64		msg_id;
 	bool		is_ours;
 
-	*guarded = false;
-	if (queue == NULL || !fetch_msg_id(rel, tid, &msg_id, &is_ours))
+	change->is_guarded = false;
+	if (change->queue == NULL ||
+		!fetch_msg_id(change->rel, change->tid, &msg_id, &is_ours))
 		return TM_Ok;
-	if (!guard_row(rel, queue, tid, msg_id, wait ? LockWaitBlock : LockWaitSkip))
+	if (!change->is_locked)
+		change->was_ours = is_ours;
+	if (!guard_row(change->rel, change->queue, change->tid, msg_id,
+				   change->wait ? LockWaitBlock : LockWaitSkip))
 		return TM_BeingModified;
-	if (pgmq_xact_guard()->is_newer && !is_ours &&
-		(must_recheck || IsolationUsesXactSnapshot()))
+	if (pgmq_xact_guard()->is_newer && !change->was_ours &&
+		(change->must_recheck || IsolationUsesXactSnapshot()))
 	{
 		pgmq_xact_guard_end(false);
-		say_updated_in_place(tid, tmfd);
+		say_updated_in_place(change->tid, tmfd);
 		return TM_Updated;
 	}
-	if (!pgmq_xact_guard()->has_slot && !pgmq_xact_guard()->is_own && !is_ours &&
-		queue->ring != NULL && wait)
+	if (!pgmq_xact_guard()->has_slot && !pgmq_xact_guard()->is_own &&
+		!change->was_ours && !change->is_locked && change->queue->ring != NULL && change->wait)
 	{
 		pgmq_xact_guard_end(false);
-		pgmq_am_lock_row(rel, tid);
-		if (!guard_row(rel, queue, tid, msg_id, LockWaitBlock))
-			return TM_BeingModified;
+		pgmq_am_lock_row(change->rel, change->tid, change->mode);
+		change->is_locked = true;
+		return begin_change(change, tmfd);
 	}
-	*guarded = true;
+	change->is_guarded = true;
 	return TM_Ok;
+}
+
+/*
+ * The guarded operation would have to wait for a row lock.  A guard never
+ * waits: it would keep the message from the very transaction it waits for.
+ * So wait for the row lock without it; true: try again.
+ */
+static bool
+wait_for_row(RowChange *change, TM_Result result)
+{
+	if (result != TM_BeingModified || !change->wait || !change->is_guarded)
+		return false;
+	pgmq_am_lock_row(change->rel, change->tid, change->mode);
+	change->is_locked = true;
+	return true;
 }
 
 /*
@@ -187,17 +220,22 @@ pgmq_am_delete_tid(Relation rel, ItemPointer tid, CommandId cid,
 				   Snapshot crosscheck, bool wait, bool must_recheck,
 				   TM_FailureData *tmfd, bool changing_partition, Row *row)
 {
-	XactQueue  *queue = pgmq_xact_queue(rel);
-	bool		guarded;
-	TM_Result	result = begin_change(rel, queue, tid, wait, must_recheck, tmfd, &guarded);
+	RowChange	change = {rel, pgmq_xact_queue(rel), tid, LockTupleExclusive, wait, must_recheck};
+	TM_Result	result;
 
-	if (result != TM_Ok)
-		return result;
-	if (row != NULL && guarded)
-		(void) pgmq_am_look(rel, tid, pgmq_xact_guard()->msg_id, true, row);
-	result = heap_delete(rel, tid, cid, crosscheck, wait, tmfd, changing_partition);
-	if (guarded)
-		pgmq_xact_guard_end(result == TM_Ok);
+	do
+	{
+		result = begin_change(&change, tmfd);
+		if (result != TM_Ok)
+			return result;
+		if (row != NULL && change.is_guarded)
+			(void) pgmq_am_look(rel, tid, pgmq_xact_guard()->msg_id, true, row);
+		result = heap_delete(rel, tid, cid, crosscheck,
+							 wait && (!change.is_guarded || change.is_locked),
+							 tmfd, changing_partition);
+		if (change.is_guarded)
+			pgmq_xact_guard_end(result == TM_Ok);
+	} while (wait_for_row(&change, result));
 	return result;
 }
 
@@ -210,70 +248,103 @@ pgmq_am_update_tid(Relation rel, ItemPointer otid, HeapTuple tuple,
 				   bool must_recheck, TM_FailureData *tmfd,
 				   LockTupleMode *lockmode, TU_UpdateIndexes *update_indexes)
 {
-	XactQueue  *queue = pgmq_xact_queue(rel);
-	bool		guarded;
+	RowChange	change = {rel, pgmq_xact_queue(rel), otid, LockTupleNoKeyExclusive, wait, must_recheck};
 	bool		has_msg_id;
 	int64		msg_id;
 	Lease		values;
-	TM_Result	result = begin_change(rel, queue, otid, wait, must_recheck, tmfd, &guarded);
+	TM_Result	result;
 
 	*update_indexes = TU_None;
-	if (result != TM_Ok)
+	*lockmode = LockTupleExclusive;
+	do
 	{
-		*lockmode = LockTupleExclusive;
-		return result;
-	}
-	result = pgmq_heap_update(rel, otid, tuple, cid, crosscheck, wait, tmfd,
-							  lockmode, update_indexes);
-	if (guarded)
-		pgmq_xact_guard_end(result == TM_Ok);
-	if (result == TM_Ok && queue != NULL)
+		result = begin_change(&change, tmfd);
+		if (result != TM_Ok)
+			return result;
+		result = pgmq_heap_update(rel, otid, tuple, cid, crosscheck,
+								  wait && (!change.is_guarded || change.is_locked),
+								  tmfd, lockmode, update_indexes);
+		if (change.is_guarded)
+			pgmq_xact_guard_end(result == TM_Ok);
+	} while (wait_for_row(&change, result));
+	if (result == TM_Ok && change.queue != NULL)
 	{
 		pgmq_am_row_values(tuple, RelationGetDescr(rel), &msg_id, &values, &has_msg_id);
 		if (has_msg_id)
-			pgmq_xact_note_insert(queue, &tuple->t_self, msg_id, &values);
+			pgmq_xact_note_insert(change.queue, &tuple->t_self, msg_id, &values);
 	}
 	return result;
 }
 
-/* The heap's tuple_lock under a guard. */
+/* What TableAmRoutine.tuple_lock was asked for. */
+typedef struct RowLock
+{
+	Relation	rel;
+	Snapshot	snapshot;
+	TupleTableSlot *slot;
+	CommandId	cid;
+	LockTupleMode mode;
+	LockWaitPolicy wait_policy;
+	uint8		flags;
+	TM_FailureData *tmfd;
+} RowLock;
+
 static TM_Result
-lock_guarded(Relation rel, XactQueue *queue, ItemPointer tid, int64 msg_id,
-			 bool is_ours, Snapshot snapshot, TupleTableSlot *slot,
-			 CommandId cid, LockTupleMode mode, LockWaitPolicy wait_policy,
-			 uint8 flags, TM_FailureData *tmfd)
+lock_by_heap(RowLock *lock, ItemPointer tid, LockWaitPolicy wait_policy)
+{
+	return pgmq_heap_routine()->tuple_lock(lock->rel, tid, lock->snapshot, lock->slot,
+										   lock->cid, lock->mode, wait_policy,
+										   lock->flags, lock->tmfd);
+}
+
+/*
+ * Lock a row that is a message.  Under the guard the heap may not wait; where
+ * it would, the lock is waited for without, and a claim looked for afterwards.
+ */
+static TM_Result
+lock_message(RowLock *lock, XactQueue *queue, ItemPointer tid, int64 msg_id, bool is_ours)
 {
 	ItemPointerData asked = *tid;
 	bool		is_newer;
-	bool		is_guarded;
+	bool		is_covered;		/* no claim can have come before our lock */
 	TM_Result	result;
 
-	if (!guard_row(rel, queue, tid, msg_id, wait_policy))
+	if (!guard_row(lock->rel, queue, tid, msg_id, lock->wait_policy))
 		return TM_WouldBlock;
-	is_newer = pgmq_xact_guard()->is_newer && !is_ours;
-	is_guarded = pgmq_xact_guard()->has_slot || pgmq_xact_guard()->is_own;
-	if (is_newer && IsolationUsesXactSnapshot())
+	is_newer = pgmq_xact_guard()->is_newer;
+	is_covered = pgmq_xact_guard()->has_slot || pgmq_xact_guard()->is_own || is_ours;
+	if (is_newer && !is_ours && IsolationUsesXactSnapshot())
 	{
 		pgmq_xact_guard_end(false);
-		say_updated_in_place(tid, tmfd);
+		say_updated_in_place(tid, lock->tmfd);
 		return TM_Updated;
 	}
-	result = pgmq_heap_routine()->tuple_lock(rel, tid, snapshot, slot, cid, mode,
-											 wait_policy, flags, tmfd);
+	result = lock_by_heap(lock, tid, LockWaitSkip);
 	pgmq_xact_guard_end(false);
+	if (result == TM_WouldBlock && lock->wait_policy != LockWaitSkip)
+	{
+		*tid = asked;
+		result = lock_by_heap(lock, tid, lock->wait_policy);
+		is_covered = is_ours;
+	}
 	if (result == TM_Ok && queue->ring != NULL &&
-		((!is_guarded && !is_ours) || !ItemPointerEquals(&asked, &slot->tts_tid)))
+		(!is_covered || !ItemPointerEquals(&asked, &lock->slot->tts_tid)))
 	{
 		/*
-		 * The guard did not cover what we locked: a newer version, or a row
-		 * the ring did not know and may know now.  Has somebody claimed it?
+		 * The guard did not cover what we locked: we waited without it, or
+		 * this is a newer version, or the ring may know the row only now.
 		 */
-		if (!wait_for_late_claim(rel, queue, &slot->tts_tid, msg_id, wait_policy))
+		if (!wait_for_late_claim(lock->rel, queue, &lock->slot->tts_tid, msg_id,
+								 lock->wait_policy, &is_newer))
 			return TM_WouldBlock;
-		is_newer = true;
+		if (is_newer && !is_ours && IsolationUsesXactSnapshot())
+		{
+			say_updated_in_place(tid, lock->tmfd);
+			return TM_Updated;
+		}
 	}
 	if (result == TM_Ok && is_newer)
-		tmfd->traversed = true;
+		lock->tmfd->traversed = true;
 	return result;
 }
 
@@ -283,17 +354,16 @@ pgmq_am_tuple_lock(Relation rel, ItemPointer tid, Snapshot snapshot,
 				   TupleTableSlot *slot, CommandId cid, LockTupleMode mode,
 				   LockWaitPolicy wait_policy, uint8 flags, TM_FailureData *tmfd)
 {
+	RowLock		lock = {rel, snapshot, slot, cid, mode, wait_policy, flags, tmfd};
 	XactQueue  *queue = pgmq_xact_queue(rel);
 	TM_Result	result;
 	int64		msg_id;
 	bool		is_ours;
 
 	if (queue == NULL || !fetch_msg_id(rel, tid, &msg_id, &is_ours))
-		result = pgmq_heap_routine()->tuple_lock(rel, tid, snapshot, slot, cid,
-												 mode, wait_policy, flags, tmfd);
+		result = lock_by_heap(&lock, tid, wait_policy);
 	else
-		result = lock_guarded(rel, queue, tid, msg_id, is_ours, snapshot, slot, cid,
-							  mode, wait_policy, flags, tmfd);
+		result = lock_message(&lock, queue, tid, msg_id, is_ours);
 	if (result == TM_Ok)
 		pgmq_am_present(rel, slot);
 	return result;

@@ -25,7 +25,8 @@ struct Ring;
 /* What the transaction did to a message; a set. */
 #define MSG_SENT 0x01			/* inserted the row */
 #define MSG_CLAIMED 0x02		/* holds its ring slot as CLAIMED */
-#define MSG_LEASED 0x04			/* a lease stands, to be written at commit */
+#define MSG_LEASED 0x04			/* a lease stands, to be written at commit
+								 * unless the row is deleted */
 #define MSG_DELETED 0x08		/* deleted the row */
 
 typedef struct XactQueue
@@ -94,7 +95,6 @@ extern bool pgmq_xact_has_leases(void);
 extern bool pgmq_xact_shown_lease(Relation rel, const ItemPointerData *tid,
 								  int64 msg_id, Lease *lease);
 extern void pgmq_xact_set_lease(int message, const Lease *lease);
-extern void pgmq_xact_cancel_lease(int message);
 
 /* xact_claim.c */
 extern int	pgmq_xact_own_candidates(XactQueue *queue, TimestampTz now,

@@ -495,7 +495,11 @@ note_delete(const RowGuard *guard, uint32 slot)
 	}
 	message = pgmq_xact_message(index);
 	pgmq_xact_log_message(index);
-	pgmq_xact_cancel_lease(index);
+
+	/*
+	 * A lease that stands is not written any more, but remembered: RETURNING
+	 * and triggers still fetch the row, and must see it as it was.
+	 */
 	message->flags |= MSG_DELETED;
 	if (slot != 0)
 	{

@@ -321,17 +321,6 @@ pgmq_xact_set_lease(int index, const Lease *lease)
 	message->lease = *lease;
 }
 
-/* The lease stands on a newer version of the row: nothing is left to write. */
-void
-pgmq_xact_cancel_lease(int index)
-{
-	XactMessage *message = pgmq_xact_message(index);
-
-	if (message->flags & MSG_LEASED)
-		pgmq_xact.n_leased--;
-	message->flags &= ~MSG_LEASED;
-}
-
 /*
  * Lease columns to show instead of the page's: this transaction's own lease,
  * or what a failed lease left to be restored.  False: the page is right.
