@@ -50,7 +50,7 @@ SELECT pg_temp.twin($$INSERT INTO %q (vt, message) SELECT now(), to_jsonb(i) FRO
 
 SELECT pg_temp.twin($$UPDATE %q SET message = '"a"' WHERE msg_id = 1 RETURNING msg_id, read_ct, last_read_at, message$$);
 SELECT pg_temp.twin($$UPDATE %q SET last_read_at = now() WHERE msg_id = 2 RETURNING last_read_at = now(), xmax::text$$);
-SELECT pg_temp.twin($$UPDATE %q SET last_read_at = NULL WHERE msg_id IN (2, 3) RETURNING msg_id, last_read_at$$);
+SELECT pg_temp.twin($$UPDATE %q SET last_read_at = NULL WHERE msg_id = 2 RETURNING msg_id, last_read_at$$);
 SELECT pg_temp.twin($$UPDATE %q SET vt = 'infinity', read_ct = read_ct + 1 WHERE msg_id BETWEEN 4 AND 6 RETURNING msg_id, vt, read_ct$$);
 SELECT pg_temp.twin($$UPDATE %q SET msg_id = 100 WHERE msg_id = 7$$);
 SELECT pg_temp.twin($$UPDATE %q SET vt = NULL WHERE msg_id = 8$$);

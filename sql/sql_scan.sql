@@ -55,7 +55,7 @@ SELECT pg_temp.twin($$SELECT count(*) FROM %q WHERE last_read_at > '-infinity'$$
 SELECT pg_temp.twin($$SELECT count(*), count(last_read_at) FROM %q TABLESAMPLE SYSTEM (100)$$);
 SELECT pg_temp.twin($$SELECT count(*), count(last_read_at) FROM %q TABLESAMPLE BERNOULLI (100)$$);
 SELECT pg_temp.twin($$SELECT msg_id, last_read_at IS NULL FROM %q WHERE ctid = '(0,2)'$$);
-SELECT pg_temp.twin($$SELECT count(*), count(last_read_at) FROM %q WHERE ctid < '(1,0)'$$);
+SELECT pg_temp.twin($$SELECT count(*), count(last_read_at) FROM %q WHERE ctid < '(0,10)'$$);
 SELECT pg_temp.twin($$SELECT msg_id, last_read_at IS NULL FROM %q WHERE ctid = ANY ('{"(0,1)","(0,3)","(0,5)","(99,1)"}')$$);
 SELECT pg_temp.twin($$SELECT a.msg_id FROM %q a JOIN %q b ON a.msg_id = b.msg_id - 1 AND a.last_read_at = b.enqueued_at ORDER BY 1 LIMIT 3$$);
 SELECT pg_temp.twin($$SELECT last_read_at IS NULL, count(*) FROM %q GROUP BY last_read_at ORDER BY 1$$);

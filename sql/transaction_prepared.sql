@@ -61,8 +61,20 @@ SELECT pgmq.delete('prepared', 1000);
 COMMIT PREPARED 'pgmq_many';
 SELECT pgmq.delete('prepared', max(msg_id)) FROM pgmq.q_prepared;
 SELECT message FROM pgmq.set_vt('prepared', (SELECT max(msg_id) FROM pgmq.q_prepared), 100);
-SELECT count(*) FROM pgmq.read('prepared', 100, 99);
-SELECT count(*) FROM pgmq.read('prepared', 100, 99);
+SELECT count(*) FROM pgmq.read('prepared', 0, 1000);
+SELECT * FROM pgmq.check_queue('prepared');
+
+-- With an index: the prepared lease is an ordinary update
+CREATE INDEX prepared_k ON pgmq.q_prepared ((message ->> 'k'));
+SELECT pgmq.send('prepared', '{"k": "indexed"}') > 0 AS sent;
+BEGIN;
+SELECT read_ct, message FROM pgmq.read('prepared', 0, 1, '{"k": "indexed"}');
+PREPARE TRANSACTION 'pgmq_indexed';
+COMMIT PREPARED 'pgmq_indexed';
+SELECT read_ct, message FROM pgmq.read('prepared', 0, 1, '{"k": "indexed"}');
+SET enable_seqscan = off;
+SELECT read_ct FROM pgmq.q_prepared WHERE message ->> 'k' = 'indexed';
+RESET enable_seqscan;
 SELECT * FROM pgmq.check_queue('prepared');
 
 -- New storage in a prepared transaction

@@ -15,7 +15,7 @@ use Test::More;
 
 my $n_databases = 30;
 
-my $node = new_node('worker', conf => "pgmq.worker_naptime = 50ms\nautovacuum = off\n");
+my $node = new_node('worker', conf => "pgmq.worker_naptime = 50ms\nautovacuum = off\nlog_min_messages = debug1\n");
 
 sub launcher_pid
 {
@@ -153,7 +153,8 @@ my $log_start = -s $node->logfile;
 set_worker('off');
 queue_works('alone', 'with pgmq.worker = off');
 is($node->safe_psql('postgres', "SELECT count(*) FROM pgmq.read('early', 0, 1000)"), 1000, 'a caller builds the ring');
-unlike(slurp_file($node->logfile, $log_start), qr/pgmq worker/, 'no database worker was started');
+like(slurp_file($node->logfile), qr/starting background worker process "pgmq worker/, "the log tells of database workers");
+unlike(slurp_file($node->logfile, $log_start), qr/starting background worker process "pgmq worker/, 'no database worker was started');
 
 $node->append_conf('postgresql.conf', 'pgmq.worker = on');
 $node->reload;

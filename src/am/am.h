@@ -139,10 +139,9 @@ typedef struct IndexWriter
 
 extern IndexWriter *pgmq_am_index_writer(Relation rel);
 extern void pgmq_am_index_insert(IndexWriter *writer, HeapTuple tuple,
-								 bool is_update, bool only_summarizing);
+								 bool only_summarizing);
 extern void pgmq_am_index_close(IndexWriter *writer);
 extern void pgmq_am_insert_index_entries(Relation rel, HeapTuple tuple,
-										 bool is_update,
 										 bool only_summarizing);
 
 /* am_lease.c */
@@ -172,6 +171,8 @@ extern void pgmq_am_send_many(Relation rel, RelationFacts *facts, int n,
 extern int64 pgmq_am_claim(Relation rel, ClaimRequest *request);
 
 /* am_ack.c */
+#define ACK_UNRESOLVED (-1)		/* the SQL path must say what is with the id */
+
 extern bool pgmq_am_can_find(Relation rel);
 extern int	pgmq_am_delete_message(Relation rel, int64 msg_id, RowSink sink,
 								   void *sink_state);

@@ -12,8 +12,8 @@
 #include "am/am.h"
 #include "utils/timestamp.h"
 
-/* Rows treated under one msg_id; more than one is rare. */
-#define MAX_ROWS_PER_ID 16
+/* Room for rows under one msg_id; more than one row is rare. */
+#define ROWS_PER_ID 4
 
 /* Pause while another backend is in the middle of taking a row's lock. */
 #define LOCKING_PAUSE_US 50
@@ -62,11 +62,49 @@ own_lease(XactQueue *queue, const ItemPointerData *tid, Lease *lease)
 	return lease;
 }
 
+/* How it went with one row. */
+typedef enum AckResult
+{
+	ACK_DONE,
+	ACK_NONE,					/* there is no such row for us */
+	ACK_AGAIN					/* it was replaced, or waited for: look the id
+								 * up again */
+} AckResult;
+
 /*
- * Delete the row a reference leads to, waiting for whoever holds it.  False if
- * it is gone.
+ * The page says that the row of a slot is gone.  Its newer version, if it was
+ * updated, has a slot of its own from its committer's COMMIT callback on; wait
+ * for that, and tidy up a slot that nobody holds.
  */
-static bool
+static AckResult
+resolve_gone(Relation rel, XactQueue *queue, const MessageRef *ref)
+{
+	VirtualTransactionId owner;
+	int			message;
+
+	if (ref->slot == 0)
+		return ACK_NONE;
+	switch (pgmq_xact_claim_any(queue, ref, &message, &owner))
+	{
+		case CLAIM_FOREIGN:
+			pgmq_am_wait_for(owner);
+			break;
+		case CLAIM_TAKEN:
+			pgmq_xact_forget_row(message);
+			break;
+		case CLAIM_UNDECIDED:
+			pgmq_am_settle_row(rel, queue, ref->msg_id, &ref->tid);
+			break;
+		default:
+			pg_usleep(LOCKING_PAUSE_US);
+			break;
+	}
+	CHECK_FOR_INTERRUPTS();
+	return ACK_AGAIN;
+}
+
+/* Delete the row a reference leads to, waiting for whoever holds it. */
+static AckResult
 delete_ref(Relation rel, XactQueue *queue, const MessageRef *ref, RowSink sink,
 		   void *sink_state)
 {
@@ -76,62 +114,93 @@ delete_ref(Relation rel, XactQueue *queue, const MessageRef *ref, RowSink sink,
 	const Lease *own;
 	TM_FailureData tmfd;
 
-	for (;;)
+	switch (pgmq_am_look(rel, &tid, ref->msg_id, false, &row))
 	{
-		switch (pgmq_am_look(rel, &tid, ref->msg_id, false, &row))
-		{
-			case ROW_GONE:
-			case ROW_INVISIBLE:
-				return false;
-			default:
-				break;
-		}
-		row.tuple = NULL;
-		own = own_lease(queue, &tid, &lease);
-		switch (pgmq_am_delete_tid(rel, &tid, GetCurrentCommandId(true),
-								   InvalidSnapshot, true, false, &tmfd, false,
-								   sink ? &row : NULL))
-		{
-			case TM_Ok:
-				if (sink != NULL && row.tuple != NULL)
-				{
-					lease = shown_lease(rel, &row, own);
-					sink(sink_state, row.tuple, &lease);
-				}
-				return true;
-			case TM_Updated:
-				if (IsolationUsesXactSnapshot())
-					refuse_snapshot_conflict();
-				if (ItemPointerIndicatesMovedPartitions(&tmfd.ctid))
-					return false;
-				tid = tmfd.ctid;
-				break;
-			case TM_Deleted:
-				if (IsolationUsesXactSnapshot())
-					refuse_snapshot_conflict();
-				return false;
-			default:
-				return false;
-		}
+		case ROW_GONE:
+			return resolve_gone(rel, queue, ref);
+		case ROW_INVISIBLE:
+			return ACK_NONE;
+		default:
+			break;
+	}
+	row.tuple = NULL;
+	own = own_lease(queue, &tid, &lease);
+	switch (pgmq_am_delete_tid(rel, &tid, GetCurrentCommandId(true),
+							   InvalidSnapshot, true, false, &tmfd, false,
+							   sink ? &row : NULL))
+	{
+		case TM_Ok:
+			if (sink != NULL && row.tuple != NULL)
+			{
+				lease = shown_lease(rel, &row, own);
+				sink(sink_state, row.tuple, &lease);
+			}
+			return ACK_DONE;
+		case TM_Updated:
+		case TM_Deleted:
+			if (IsolationUsesXactSnapshot())
+				refuse_snapshot_conflict();
+			return ACK_AGAIN;
+		default:
+			return ACK_NONE;
 	}
 }
 
+/* All rows known under a msg_id; palloc'd. */
+static int
+find_rows(XactQueue *queue, int64 msg_id, MessageRef **refs)
+{
+	int			max = ROWS_PER_ID;
+	int			n;
+
+	*refs = palloc(max * sizeof(MessageRef));
+	while ((n = pgmq_xact_find_by_id(queue, msg_id, max, *refs)) == max)
+	{
+		max *= 2;
+		*refs = repalloc(*refs, max * sizeof(MessageRef));
+	}
+	return n;
+}
+
 /*
- * Delete every row with this msg_id; returns how many went.  The sink, if any,
- * gets each row as it was.  The caller holds RowExclusiveLock, has checked
- * pgmq_am_can_find(), and increments the command counter afterwards.
+ * Under a transaction's snapshot a row that is not to be had may be one that
+ * was changed since: plain SQL must say whether that is 40001 or no row.
+ */
+static int
+ack_count(int n_done)
+{
+	return n_done == 0 && IsolationUsesXactSnapshot() ? ACK_UNRESOLVED : n_done;
+}
+
+/*
+ * Delete every row with this msg_id; returns how many went, or ACK_UNRESOLVED.
+ * The sink, if any, gets each row as it was.  The caller holds
+ * RowExclusiveLock, has checked pgmq_am_can_find(), and increments the command
+ * counter afterwards.
  */
 int
 pgmq_am_delete_message(Relation rel, int64 msg_id, RowSink sink, void *sink_state)
 {
 	XactQueue  *queue = pgmq_xact_queue(rel);
-	MessageRef	refs[MAX_ROWS_PER_ID];
+	bool		again;
 	int			deleted = 0;
-	int			n = pgmq_xact_find_by_id(queue, msg_id, MAX_ROWS_PER_ID, refs);
 
-	for (int i = 0; i < n; i++)
-		deleted += delete_ref(rel, queue, &refs[i], sink, sink_state);
-	return deleted;
+	do
+	{
+		MessageRef *refs;
+		int			n = find_rows(queue, msg_id, &refs);
+
+		again = false;
+		for (int i = 0; i < n && !again; i++)
+		{
+			AckResult	result = delete_ref(rel, queue, &refs[i], sink, sink_state);
+
+			deleted += result == ACK_DONE;
+			again = result == ACK_AGAIN;
+		}
+		pfree(refs);
+	} while (again);
+	return ack_count(deleted);
 }
 
 /* Lease a claimed row with a new visible_at and nothing else changed. */
@@ -158,11 +227,43 @@ extend_row(Relation rel, int message, Row *row, TimestampTz visible_at,
 	sink(sink_state, row->tuple, &lease);
 }
 
-/*
- * Extend the row a reference leads to, waiting for whoever holds it.  Returns
- * 1, or 0 if it is gone, or -1 to look its id up again.
- */
-static int
+/* A row that another transaction locks: wait for it, then look again. */
+static AckResult
+wait_for_lock(Relation rel, ItemPointer tid)
+{
+	pgmq_am_lock_row(rel, tid, LockTupleNoKeyExclusive);
+	return ACK_AGAIN;
+}
+
+/* Extend the row of a message we hold. */
+static AckResult
+extend_claimed(Relation rel, const MessageRef *ref, int message,
+			   TimestampTz visible_at, RowSink sink, void *sink_state)
+{
+	ItemPointerData tid = ref->tid;
+	Row			row;
+
+	switch (pgmq_am_look(rel, &tid, ref->msg_id, true, &row))
+	{
+		case ROW_LIVE:
+			if (IsolationUsesXactSnapshot() && pgmq_xact_is_newer(message))
+				refuse_snapshot_conflict();
+			extend_row(rel, message, &row, visible_at, sink, sink_state);
+			return ACK_DONE;
+		case ROW_LOCKED:
+			pgmq_xact_give_back(message);
+			return wait_for_lock(rel, &tid);
+		case ROW_GONE:
+			pgmq_xact_forget_row(message);
+			return ACK_AGAIN;
+		default:
+			pgmq_xact_give_back(message);
+			return ACK_NONE;
+	}
+}
+
+/* Extend the row a reference leads to, waiting for whoever holds it. */
+static AckResult
 extend_ref(Relation rel, XactQueue *queue, const MessageRef *ref,
 		   TimestampTz visible_at, RowSink sink, void *sink_state)
 {
@@ -173,79 +274,58 @@ extend_ref(Relation rel, XactQueue *queue, const MessageRef *ref,
 
 	switch (pgmq_xact_claim_any(queue, ref, &message, &owner))
 	{
+		case CLAIM_TAKEN:
+			return extend_claimed(rel, ref, message, visible_at, sink, sink_state);
 		case CLAIM_GONE:
-			return 0;
+			return ACK_AGAIN;
 		case CLAIM_FOREIGN:
 			pgmq_am_wait_for(owner);
-			return -1;
-		case CLAIM_UNDECIDED:
-			pgmq_am_settle_row(rel, queue, ref->msg_id, &ref->tid);
-			switch (pgmq_am_look(rel, &tid, ref->msg_id, false, &row))
-			{
-				case ROW_LOCKED:
-					pgmq_am_lock_row(rel, &tid, LockTupleNoKeyExclusive);
-					return -1;
-				case ROW_LIVE:
-					return -1;
-				default:
-					return 0;
-			}
+			return ACK_AGAIN;
 		case CLAIM_LOCKING:
 			pg_usleep(LOCKING_PAUSE_US);	/* it does not wait, so neither long */
-			return -1;
-		case CLAIM_TAKEN:
+			return ACK_AGAIN;
+		case CLAIM_UNDECIDED:
 			break;
 	}
-	switch (pgmq_am_look(rel, &tid, ref->msg_id, true, &row))
+	pgmq_am_settle_row(rel, queue, ref->msg_id, &ref->tid);
+	switch (pgmq_am_look(rel, &tid, ref->msg_id, false, &row))
 	{
-		case ROW_LIVE:
-			if (IsolationUsesXactSnapshot() && pgmq_xact_is_newer(message))
-				refuse_snapshot_conflict();
-			extend_row(rel, message, &row, visible_at, sink, sink_state);
-			return 1;
 		case ROW_LOCKED:
-			pgmq_xact_give_back(message);
-			pgmq_am_lock_row(rel, &tid, LockTupleNoKeyExclusive);
-			return -1;
-		case ROW_GONE:
-			pgmq_xact_forget_row(message);
-			return 0;
-		case ROW_INVISIBLE:
-			pgmq_xact_give_back(message);
-			return 0;
+			return wait_for_lock(rel, &tid);
+		case ROW_LIVE:
+			return ACK_AGAIN;
+		default:
+			return ACK_NONE;
 	}
-	return 0;
 }
 
 /*
- * Move visible_at of every row with this msg_id; returns how many.  Conditions
- * as for pgmq_am_delete_message().
+ * Move visible_at of every row with this msg_id; returns how many, or
+ * ACK_UNRESOLVED.  Conditions as for pgmq_am_delete_message().
  */
 int
 pgmq_am_extend_message(Relation rel, int64 msg_id, TimestampTz visible_at,
 					   RowSink sink, void *sink_state)
 {
 	XactQueue  *queue = pgmq_xact_queue(rel);
-	MessageRef	refs[MAX_ROWS_PER_ID];
-	int			extended = 0;
-	int			n = pgmq_xact_find_by_id(queue, msg_id, MAX_ROWS_PER_ID, refs);
-	int			i = 0;
+	int			n_done = 0;		/* rows before this one are extended */
+	bool		again;
 
-	while (i < n)
+	do
 	{
-		int			result = extend_ref(rel, queue, &refs[i], visible_at, sink, sink_state);
+		MessageRef *refs;
+		int			n = find_rows(queue, msg_id, &refs);
 
+		again = false;
+		for (int i = n_done; i < n && !again; i++)
+		{
+			AckResult	result = extend_ref(rel, queue, &refs[i], visible_at, sink, sink_state);
+
+			n_done += result == ACK_DONE;
+			again = result == ACK_AGAIN;
+		}
+		pfree(refs);
 		CHECK_FOR_INTERRUPTS();
-		if (result >= 0)
-		{
-			extended += result;
-			i++;
-		}
-		else if (extended == 0)
-		{
-			n = pgmq_xact_find_by_id(queue, msg_id, MAX_ROWS_PER_ID, refs);
-			i = 0;
-		}
-	}
-	return extended;
+	} while (again);
+	return ack_count(n_done);
 }

@@ -194,7 +194,7 @@ pgmq_am_index_writer(Relation rel)
  * plain SQL.  The tuple is in stored form and knows its TID.
  */
 void
-pgmq_am_index_insert(IndexWriter *writer, HeapTuple tuple, bool is_update,
+pgmq_am_index_insert(IndexWriter *writer, HeapTuple tuple,
 					 bool only_summarizing)
 {
 	ExecForceStoreHeapTuple(tuple, writer->slot, false);
@@ -203,7 +203,7 @@ pgmq_am_index_insert(IndexWriter *writer, HeapTuple tuple, bool is_update,
 	if (pgmq_am_is_ours(writer->rel))
 		pgmq_am_present(writer->rel, writer->slot);
 	list_free(pgmq_insert_index_tuples(writer->rri, writer->slot, writer->estate,
-									   is_update, only_summarizing));
+									   only_summarizing));
 	ResetPerTupleExprContext(writer->estate);
 }
 
@@ -218,11 +218,11 @@ pgmq_am_index_close(IndexWriter *writer)
 
 /* The entries of a single row. */
 void
-pgmq_am_insert_index_entries(Relation rel, HeapTuple tuple, bool is_update,
+pgmq_am_insert_index_entries(Relation rel, HeapTuple tuple,
 							 bool only_summarizing)
 {
 	IndexWriter *writer = pgmq_am_index_writer(rel);
 
-	pgmq_am_index_insert(writer, tuple, is_update, only_summarizing);
+	pgmq_am_index_insert(writer, tuple, only_summarizing);
 	pgmq_am_index_close(writer);
 }

@@ -220,6 +220,33 @@ search_msg_id(const int *messages, int n, int64 msg_id)
 	return -1;
 }
 
+static void
+update_rows(Relation rel, const int *messages, int n)
+{
+	PushActiveSnapshot(GetTransactionSnapshot());
+	for (int i = 0; i < n; i++)
+	{
+		ItemPointerData tid = pgmq_xact_message(messages[i])->tid;
+		Lease		lease = pgmq_xact_message(messages[i])->lease;
+
+		pgmq_am_lease_by_update(rel, &tid, &lease);
+	}
+	PopActiveSnapshot();
+}
+
+/*
+ * In place, unless this transaction has since made that wrong: by an index on
+ * a lease column, say, which would keep the old values.
+ */
+static void
+write_rows(Relation rel, const int *messages, int n)
+{
+	if (pgmq_am_facts(rel)->can_read)
+		write_pages(rel, messages, n);
+	else
+		update_rows(rel, messages, n);
+}
+
 /*
  * This transaction rewrote the table after it had claimed messages: find them
  * in the new file by msg_id.  The rewrite's lock keeps everybody else out.
@@ -248,7 +275,7 @@ write_to_new_file(Relation rel, int *messages, int n)
 	ExecDropSingleTupleTableSlot(slot);
 	qsort(found, n_found, sizeof(int), compare_by_tid);
 	if (n_found > 0)
-		write_pages(rel, found, n_found);
+		write_rows(rel, found, n_found);
 	pfree(found);
 }
 
@@ -273,7 +300,7 @@ pgmq_am_write_leases(XactQueue *queue, int *messages, int n)
 	if (!can_lease_in_place(rel))
 		 /* converted by this transaction: the rewrite has kept the leases */ ;
 	else if (RelFileLocatorEquals(REL_LOCATOR(rel), queue->locator))
-		write_pages(rel, messages, n);
+		write_rows(rel, messages, n);
 	else
 		write_to_new_file(rel, messages, n);
 	table_close(rel, NoLock);
@@ -311,7 +338,7 @@ pgmq_am_lease_by_update(Relation rel, const ItemPointerData *tid, const Lease *l
 				(errcode(ERRCODE_T_R_SERIALIZATION_FAILURE),
 				 errmsg("could not serialize access due to concurrent update")));
 	if (update_indexes != TU_None)
-		pgmq_am_insert_index_entries(rel, stored, true, TU_IsSummarizing(update_indexes));
+		pgmq_am_insert_index_entries(rel, stored, TU_IsSummarizing(update_indexes));
 	CommandCounterIncrement();
 }
 
@@ -327,15 +354,7 @@ pgmq_am_update_leases(XactQueue *queue, int *messages, int n)
 		ereport(ERROR,
 				(errcode(ERRCODE_FEATURE_NOT_SUPPORTED),
 				 errmsg("cannot prepare a transaction that read from a queue and then rewrote its table")));
-	PushActiveSnapshot(GetTransactionSnapshot());
-	for (int i = 0; i < n; i++)
-	{
-		ItemPointerData tid = pgmq_xact_message(messages[i])->tid;
-		Lease		lease = pgmq_xact_message(messages[i])->lease;
-
-		pgmq_am_lease_by_update(rel, &tid, &lease);
-	}
-	PopActiveSnapshot();
+	update_rows(rel, messages, n);
 	table_close(rel, NoLock);
 }
 

@@ -69,7 +69,7 @@ note_sent(XactQueue *queue, IndexWriter *writer, HeapTuple tuple, int64 msg_id,
 	if (queue != NULL)
 		pgmq_xact_note_insert(queue, &tuple->t_self, msg_id, &values);
 	if (writer != NULL)
-		pgmq_am_index_insert(writer, tuple, false, false);
+		pgmq_am_index_insert(writer, tuple, false);
 }
 
 /*

@@ -60,34 +60,57 @@ ids_as_array(const IdList *list)
 										   FLOAT8PASSBYVAL, TYPALIGN_DOUBLE));
 }
 
+/* An id that the fast path leaves to plain SQL joins the others of its kind. */
+static void
+leave_to_sql(IdList *rest, const IdList *list, int64 msg_id)
+{
+	if (rest->ids == NULL)
+		rest->ids = palloc(list->n * sizeof(int64));
+	rest->ids[rest->n++] = msg_id;
+}
+
 /* ---- delete ---- */
+
+static int64
+delete_fast(QueueTable *queue, const IdList *list, RowsOut *out, IdList *rest)
+{
+	int64		n_deleted = 0;
+
+	for (int i = 0; i < list->n; i++)
+	{
+		int			n = pgmq_am_delete_message(queue->rel, list->ids[i], NULL, NULL);
+
+		if (n == ACK_UNRESOLVED)
+			leave_to_sql(rest, list, list->ids[i]);
+		n_deleted += Max(n, 0);
+		for (; n > 0 && out != NULL; n--)
+			pgmq_rows_add_scalar(out, Int64GetDatum(list->ids[i]));
+	}
+	if (n_deleted > 0)
+		CommandCounterIncrement();
+	return n_deleted;
+}
 
 static void
 delete_ids(FunctionCallInfo fcinfo, const IdList *list, RowsOut *out, int64 *n_deleted)
 {
 	QueueTable	queue;
+	IdList		rest = *list;
 
 	*n_deleted = 0;
 	pgmq_open_queue(fcinfo, 0, 'q', RowExclusiveLock, &pgmq_rights_delete, &queue);
 	PreventCommandIfReadOnly("DELETE");
 	if (queue.is_fast && queue.facts->can_ack && pgmq_am_can_find(queue.rel))
 	{
-		for (int i = 0; i < list->n; i++)
-		{
-			int			n = pgmq_am_delete_message(queue.rel, list->ids[i], NULL, NULL);
-
-			*n_deleted += n;
-			for (; n > 0 && out != NULL; n--)
-				pgmq_rows_add_scalar(out, Int64GetDatum(list->ids[i]));
-		}
-		if (*n_deleted > 0)
-			CommandCounterIncrement();
+		rest.n = 0;
+		rest.ids = NULL;
+		*n_deleted = delete_fast(&queue, list, out, &rest);
 	}
-	else
+	if (rest.n > 0)
 	{
-		Datum		values[1] = {ids_as_array(list)};
+		Datum		values[1] = {ids_as_array(&rest)};
 
-		*n_deleted = pgmq_sql_run(SQL_DELETE, queue.rel, NULL, values, NULL, out);
+		*n_deleted += pgmq_sql_run(SQL_DELETE, queue.rel, NULL, values, NULL, out);
 	}
 	pgmq_close_queue(&queue);
 }
@@ -170,12 +193,13 @@ archive_row(void *state, HeapTuple tuple, const Lease *lease)
 	archived->t_tableOid = RelationGetRelid(sink->archive);
 	heap_insert(sink->archive, archived, GetCurrentCommandId(true), 0, NULL);
 	if (sink->writer != NULL)
-		pgmq_am_index_insert(sink->writer, archived, false, false);
+		pgmq_am_index_insert(sink->writer, archived, false);
 	heap_freetuple(archived);
 }
 
 static int64
-archive_fast(QueueTable *queue, QueueTable *archive, const IdList *list, RowsOut *out)
+archive_fast(QueueTable *queue, QueueTable *archive, const IdList *list,
+			 RowsOut *out, IdList *rest)
 {
 	ArchiveSink sink = {archive->rel, RelationGetDescr(queue->rel), NULL};
 	int64		n_archived = 0;
@@ -186,7 +210,9 @@ archive_fast(QueueTable *queue, QueueTable *archive, const IdList *list, RowsOut
 	{
 		int			n = pgmq_am_delete_message(queue->rel, list->ids[i], archive_row, &sink);
 
-		n_archived += n;
+		if (n == ACK_UNRESOLVED)
+			leave_to_sql(rest, list, list->ids[i]);
+		n_archived += Max(n, 0);
 		for (; n > 0 && out != NULL; n--)
 			pgmq_rows_add_scalar(out, Int64GetDatum(list->ids[i]));
 	}
@@ -202,20 +228,26 @@ archive_ids(FunctionCallInfo fcinfo, const IdList *list, RowsOut *out, int64 *n_
 {
 	QueueTable	queue;
 	QueueTable	archive;
+	IdList		rest = *list;
 
+	*n_archived = 0;
 	pgmq_open_queue(fcinfo, 0, 'q', RowExclusiveLock, &pgmq_rights_take_all, &queue);
 	pgmq_open_queue(fcinfo, 0, 'a', RowExclusiveLock, &pgmq_rights_archive, &archive);
 	PreventCommandIfReadOnly("INSERT");
 	if (queue.is_fast && queue.facts->can_ack && archive.is_fast &&
 		archive.facts->can_archive && pgmq_am_can_find(queue.rel))
-		*n_archived = archive_fast(&queue, &archive, list, out);
-	else
 	{
-		Datum		values[1] = {ids_as_array(list)};
+		rest.n = 0;
+		rest.ids = NULL;
+		*n_archived = archive_fast(&queue, &archive, list, out, &rest);
+	}
+	if (rest.n > 0)
+	{
+		Datum		values[1] = {ids_as_array(&rest)};
 
-		*n_archived = pgmq_sql_run(SQL_ARCHIVE, queue.rel,
-								   RelationGetRelationName(archive.rel),
-								   values, NULL, out);
+		*n_archived += pgmq_sql_run(SQL_ARCHIVE, queue.rel,
+									RelationGetRelationName(archive.rel),
+									values, NULL, out);
 	}
 	pgmq_close_queue(&archive);
 	pgmq_close_queue(&queue);
@@ -280,6 +312,7 @@ extend_ids(FunctionCallInfo fcinfo, IdList *list, bool has_visible_at,
 		   TimestampTz visible_at)
 {
 	QueueTable	queue;
+	IdList		rest;
 	RowsOut		out;
 	MessageSink sink;
 
@@ -292,13 +325,18 @@ extend_ids(FunctionCallInfo fcinfo, IdList *list, bool has_visible_at,
 	if (queue.is_fast && queue.facts->can_read && has_visible_at &&
 		pgmq_am_can_find(queue.rel))
 	{
+		rest.n = 0;
+		rest.ids = NULL;
 		for (int i = 0; i < list->n; i++)
-			(void) pgmq_am_extend_message(queue.rel, list->ids[i], visible_at,
-										  pgmq_add_message, &sink);
+			if (pgmq_am_extend_message(queue.rel, list->ids[i], visible_at,
+									   pgmq_add_message, &sink) == ACK_UNRESOLVED)
+				leave_to_sql(&rest, list, list->ids[i]);
 	}
 	else
+		rest = *list;
+	if (rest.n > 0)
 	{
-		Datum		values[2] = {TimestampTzGetDatum(visible_at), ids_as_array(list)};
+		Datum		values[2] = {TimestampTzGetDatum(visible_at), ids_as_array(&rest)};
 		char		nulls[2] = {has_visible_at ? ' ' : 'n', ' '};
 
 		(void) pgmq_sql_run(SQL_SET_VT, queue.rel, NULL, values, nulls, &out);

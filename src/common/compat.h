@@ -74,15 +74,19 @@ typedef bool TU_UpdateIndexes;
 #define PGMQ_MY_VXID(result) GET_VXID_FROM_PGPROC(result, *MyProc)
 #endif
 
+/*
+ * Never says "update": that is only a hint for the index, and its computation
+ * needs the range table of a query.
+ */
 static inline List *
 pgmq_insert_index_tuples(ResultRelInfo *rri, TupleTableSlot *slot,
-						 EState *estate, bool update, bool only_summarizing)
+						 EState *estate, bool only_summarizing)
 {
 #if PG_VERSION_NUM >= 160000
-	return ExecInsertIndexTuples(rri, slot, estate, update, false, NULL, NIL,
+	return ExecInsertIndexTuples(rri, slot, estate, false, false, NULL, NIL,
 								 only_summarizing);
 #else
-	return ExecInsertIndexTuples(rri, slot, estate, update, false, NULL, NIL);
+	return ExecInsertIndexTuples(rri, slot, estate, false, false, NULL, NIL);
 #endif
 }
 

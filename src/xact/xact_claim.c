@@ -381,6 +381,9 @@ pgmq_xact_find_by_id(XactQueue *queue, int64 msg_id, int max, MessageRef *refs)
 	for (; slot != 0 && n < max && ring_slot(slot)->msg_id == msg_id;
 		 slot = pgmq_tree_next(ring, TREE_BY_ID, msg_id, slot))
 	{
+		if (ring_slot(slot)->state == SLOT_DELETING &&
+			ring_slot(slot)->u.o.owner == PGMQ_MY_PROC_NUMBER)
+			continue;
 		refs[n].msg_id = msg_id;
 		ItemPointerSet(&refs[n].tid, ring_slot(slot)->block, ring_slot(slot)->offset);
 		refs[n++].slot = slot;
