@@ -22,7 +22,7 @@ SELECT * FROM pgmq.check_queue('indexed');
 
 -- The same, with a rewrite after the read
 DROP INDEX pgmq.indexed_vt, pgmq.indexed_last;
-SELECT count(*) FROM pgmq.set_vt('indexed', '{1,2,3,4}', -1);
+SELECT count(*) FROM pgmq.set_vt('indexed', '{1,2,3,4}'::bigint[], -1);
 BEGIN;
 SELECT msg_id FROM pgmq.read('indexed', 100, 2);
 CREATE INDEX indexed_id ON pgmq.q_indexed (msg_id);

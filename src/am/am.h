@@ -147,6 +147,7 @@ extern void pgmq_am_insert_index_entries(Relation rel, HeapTuple tuple,
 /* am_lease.c */
 extern void pgmq_am_write_leases(XactQueue *queue, int *messages, int n);
 extern void pgmq_am_update_leases(XactQueue *queue, int *messages, int n);
+extern void pgmq_am_flush_leases(Relation rel);
 extern void pgmq_am_lease_by_update(Relation rel, const ItemPointerData *tid,
 									const Lease *lease);
 extern void pgmq_am_restore_lease(Relation rel, const ItemPointerData *tid,

@@ -182,44 +182,6 @@ write_pages(Relation rel, const int *messages, int n)
 	}
 }
 
-static int
-compare_by_tid(const void *a, const void *b)
-{
-	return ItemPointerCompare(&pgmq_xact_message(*(const int *) a)->tid,
-							  &pgmq_xact_message(*(const int *) b)->tid);
-}
-
-static int
-compare_by_msg_id(const void *a, const void *b)
-{
-	int64		id_a = pgmq_xact_message(*(const int *) a)->msg_id;
-	int64		id_b = pgmq_xact_message(*(const int *) b)->msg_id;
-
-	return id_a < id_b ? -1 : (id_a > id_b ? 1 : 0);
-}
-
-/* The index in messages[] (ordered by msg_id) of a msg_id, or -1. */
-static int
-search_msg_id(const int *messages, int n, int64 msg_id)
-{
-	int			low = 0;
-	int			high = n - 1;
-
-	while (low <= high)
-	{
-		int			middle = low + (high - low) / 2;
-		int64		id = pgmq_xact_message(messages[middle])->msg_id;
-
-		if (id == msg_id)
-			return middle;
-		if (id < msg_id)
-			low = middle + 1;
-		else
-			high = middle - 1;
-	}
-	return -1;
-}
-
 static void
 update_rows(Relation rel, const int *messages, int n)
 {
@@ -247,38 +209,6 @@ write_rows(Relation rel, const int *messages, int n)
 		update_rows(rel, messages, n);
 }
 
-/*
- * This transaction rewrote the table after it had claimed messages: find them
- * in the new file by msg_id.  The rewrite's lock keeps everybody else out.
- */
-static void
-write_to_new_file(Relation rel, int *messages, int n)
-{
-	TupleTableSlot *slot = table_slot_create(rel, NULL);
-	TableScanDesc scan = table_beginscan_strat(rel, SnapshotSelf, 0, NULL, true, false);
-	int		   *found = palloc(n * sizeof(int));
-	int			n_found = 0;
-
-	qsort(messages, n, sizeof(int), compare_by_msg_id);
-	while (table_scan_getnextslot(scan, ForwardScanDirection, slot))
-	{
-		bool		isnull;
-		Datum		id = slot_getattr(slot, ATTNUM_MSG_ID, &isnull);
-		int			at = isnull ? -1 : search_msg_id(messages, n, DatumGetInt64(id));
-
-		if (at < 0 || n_found == n)
-			continue;
-		pgmq_xact_message(messages[at])->tid = slot->tts_tid;
-		found[n_found++] = messages[at];
-	}
-	table_endscan(scan);
-	ExecDropSingleTupleTableSlot(slot);
-	qsort(found, n_found, sizeof(int), compare_by_tid);
-	if (n_found > 0)
-		write_rows(rel, found, n_found);
-	pfree(found);
-}
-
 /* Has the table our lease columns still, and in our storage? */
 static bool
 can_lease_in_place(Relation rel)
@@ -287,8 +217,9 @@ can_lease_in_place(Relation rel)
 }
 
 /*
- * XactStorage.write_leases.  A queue that this transaction has dropped or
- * emptied has nothing left to lease.
+ * XactStorage.write_leases.  Nothing is left to do where this transaction has
+ * dropped or emptied the queue, or rewritten its table: ALTER TABLE copied the
+ * rows with their leases, and before the others pgmq_am_flush_leases ran.
  */
 void
 pgmq_am_write_leases(XactQueue *queue, int *messages, int n)
@@ -297,13 +228,29 @@ pgmq_am_write_leases(XactQueue *queue, int *messages, int n)
 
 	if (rel == NULL)
 		return;
-	if (!can_lease_in_place(rel))
-		 /* converted by this transaction: the rewrite has kept the leases */ ;
-	else if (RelFileLocatorEquals(REL_LOCATOR(rel), queue->locator))
+	if (can_lease_in_place(rel) &&
+		RelFileLocatorEquals(REL_LOCATOR(rel), queue->locator))
 		write_rows(rel, messages, n);
-	else
-		write_to_new_file(rel, messages, n);
 	table_close(rel, NoLock);
+}
+
+/*
+ * Before the rows of a table are copied as they are stored: write what this
+ * transaction holds, as UPDATEs, which it may still roll back.
+ */
+void
+pgmq_am_flush_leases(Relation rel)
+{
+	XactQueue  *queue;
+	int		   *messages;
+	int			n;
+
+	if (!pgmq_xact_has_leases())
+		return;
+	queue = pgmq_xact_queue(rel);
+	n = queue ? pgmq_xact_standing_leases(queue, &messages) : 0;
+	if (n > 0)
+		update_rows(rel, messages, n);
 }
 
 /*
@@ -342,7 +289,7 @@ pgmq_am_lease_by_update(Relation rel, const ItemPointerData *tid, const Lease *l
 	CommandCounterIncrement();
 }
 
-/* XactStorage.update_leases */
+/* XactStorage.update_leases; as above, but decided by MVCC */
 void
 pgmq_am_update_leases(XactQueue *queue, int *messages, int n)
 {
@@ -350,11 +297,9 @@ pgmq_am_update_leases(XactQueue *queue, int *messages, int n)
 
 	if (rel == NULL)
 		return;
-	if (!RelFileLocatorEquals(REL_LOCATOR(rel), queue->locator))
-		ereport(ERROR,
-				(errcode(ERRCODE_FEATURE_NOT_SUPPORTED),
-				 errmsg("cannot prepare a transaction that read from a queue and then rewrote its table")));
-	update_rows(rel, messages, n);
+	if (can_lease_in_place(rel) &&
+		RelFileLocatorEquals(REL_LOCATOR(rel), queue->locator))
+		update_rows(rel, messages, n);
 	table_close(rel, NoLock);
 }
 

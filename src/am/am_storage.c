@@ -34,6 +34,7 @@ relation_nontransactional_truncate(Relation rel)
 static void
 relation_copy_data(Relation rel, const RelFileLocator *locator)
 {
+	pgmq_am_flush_leases(rel);
 	heap->relation_copy_data(rel, locator);
 	pgmq_xact_note_moved_storage(rel, locator);
 }
@@ -49,6 +50,7 @@ relation_copy_for_cluster(Relation old_rel, Relation new_rel, Relation index,
 						  double *num_tuples, double *tups_vacuumed,
 						  double *tups_recently_dead)
 {
+	pgmq_am_flush_leases(old_rel);
 	pgmq_am_is_raw = true;
 	PG_TRY();
 	{

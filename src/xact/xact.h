@@ -37,7 +37,8 @@ typedef struct XactQueue
 	uint32		first_seq;		/* ring's lease_seq when first seen */
 	int			first_message;	/* chain of its messages, -1 ends it */
 	int			n_messages;
-	int64		own_high_id;	/* highest msg_id sent by us */
+	int64		own_low_id;		/* lowest and highest msg_id sent by us */
+	int64		own_high_id;
 	uint64		seen_ready_seq; /* ring's ready_seq before the last read */
 	uint64		own_give_backs; /* bumps of it that we caused since */
 	bool		is_collapsed;	/* stopped tracking: too many messages */
@@ -147,6 +148,7 @@ extern const RowGuard *pgmq_xact_guard(void);
 extern void pgmq_xact_guard_end(bool is_deleted);
 
 /* xact_events.c */
+extern int	pgmq_xact_standing_leases(XactQueue *queue, int **messages);
 extern void pgmq_xact_init(const XactStorage *storage);
 
 /* xact_ring.c: building, settling, waiting, counting */

@@ -390,7 +390,7 @@ pgmq_xact_find_by_id(XactQueue *queue, int64 msg_id, int max, MessageRef *refs)
 	}
 	ring_unlock(ring);
 
-	if (queue->n_messages == 0)
+	if (msg_id < queue->own_low_id || msg_id > queue->own_high_id)
 		return n;
 	for (int i = queue->first_message; i >= 0 && n < max; i = pgmq_xact_message(i)->next)
 	{

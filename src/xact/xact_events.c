@@ -40,7 +40,26 @@ compare_for_writing(const void *a, const void *b)
 	return ItemPointerCompare(&message_a->tid, &message_b->tid);
 }
 
-/* Hand the standing leases of each queue to the storage, in page order. */
+/* The leases of a queue still to be written, in page order; palloc'd. */
+int
+pgmq_xact_standing_leases(XactQueue *queue, int **messages)
+{
+	int			n = 0;
+
+	*messages = NULL;
+	if (queue->n_messages == 0)
+		return 0;
+	*messages = MemoryContextAlloc(TopTransactionContext,
+								   queue->n_messages * sizeof(int));
+	for (int m = queue->first_message; m >= 0; m = pgmq_xact.messages[m].next)
+		if ((pgmq_xact.messages[m].flags & (MSG_LEASED | MSG_DELETED)) == MSG_LEASED)
+			(*messages)[n++] = m;
+	if (n > 1)
+		qsort(*messages, n, sizeof(int), compare_for_writing);
+	return n;
+}
+
+/* Hand the standing leases of each queue to the storage. */
 static void
 write_leases(void (*write) (XactQueue *queue, int *messages, int n))
 {
@@ -48,20 +67,10 @@ write_leases(void (*write) (XactQueue *queue, int *messages, int n))
 	{
 		XactQueue  *queue = pgmq_xact.queues[i];
 		int		   *messages;
-		int			n = 0;
+		int			n = pgmq_xact_standing_leases(queue, &messages);
 
-		if (queue->n_messages == 0)
-			continue;
-		messages = MemoryContextAlloc(TopTransactionContext,
-									  queue->n_messages * sizeof(int));
-		for (int m = queue->first_message; m >= 0; m = pgmq_xact.messages[m].next)
-			if ((pgmq_xact.messages[m].flags & (MSG_LEASED | MSG_DELETED)) == MSG_LEASED)
-				messages[n++] = m;
-		if (n > 1)
-			qsort(messages, n, sizeof(int), compare_for_writing);
 		if (n > 0)
 			write(queue, messages, n);
-		pfree(messages);
 	}
 }
 

@@ -113,6 +113,8 @@ pgmq_xact_queue_by_locator(const RelFileLocator *locator, Oid relid)
 	queue->locator = *locator;
 	queue->relid = relid;
 	queue->first_message = -1;
+	queue->own_low_id = PG_INT64_MAX;
+	queue->own_high_id = PG_INT64_MIN;
 	queue->ring = pgmq_ring_find(locator);
 	note_first_seq(queue);
 	pgmq_xact.queues[pgmq_xact.n_queues++] = queue;
@@ -281,6 +283,7 @@ pgmq_xact_note_insert(XactQueue *queue, const ItemPointerData *tid,
 	index = pgmq_xact_add_message(queue, tid, msg_id);
 	pgmq_xact_log_message(index);
 	pgmq_xact.messages[index].flags = MSG_SENT;
+	queue->own_low_id = Min(queue->own_low_id, msg_id);
 	queue->own_high_id = Max(queue->own_high_id, msg_id);
 	pgmq_xact.messages[index].lease = *values;
 }
@@ -292,7 +295,7 @@ pgmq_xact_note_insert(XactQueue *queue, const ItemPointerData *tid,
 bool
 pgmq_xact_may_have_id(XactQueue *queue, int64 msg_id)
 {
-	if (queue->n_messages > 0 && msg_id <= queue->own_high_id)
+	if (msg_id <= queue->own_high_id)
 		return true;
 	return queue->ring != NULL &&
 		msg_id <= (int64) pg_atomic_read_u64(&queue->ring->high_id);
