@@ -163,13 +163,16 @@ find_rows(XactQueue *queue, int64 msg_id, MessageRef **refs)
 }
 
 /*
- * Under a transaction's snapshot a row that is not to be had may be one that
- * was changed since: plain SQL must say whether that is 40001 or no row.
+ * No row does not always mean that there is none.  It may be cold; and under a
+ * transaction's snapshot it may have been changed since, which is 40001.
+ * Plain SQL must say then.
  */
 static int
-ack_count(int n_done)
+ack_count(XactQueue *queue, int n_done)
 {
-	return n_done == 0 && IsolationUsesXactSnapshot() ? ACK_UNRESOLVED : n_done;
+	if (n_done == 0 && (IsolationUsesXactSnapshot() || pgmq_xact_has_cold(queue)))
+		return ACK_UNRESOLVED;
+	return n_done;
 }
 
 /*
@@ -200,7 +203,7 @@ pgmq_am_delete_message(Relation rel, int64 msg_id, RowSink sink, void *sink_stat
 		}
 		pfree(refs);
 	} while (again);
-	return ack_count(deleted);
+	return ack_count(queue, deleted);
 }
 
 /* Lease a claimed row with a new visible_at and nothing else changed. */
@@ -327,5 +330,5 @@ pgmq_am_extend_message(Relation rel, int64 msg_id, TimestampTz visible_at,
 		pfree(refs);
 		CHECK_FOR_INTERRUPTS();
 	} while (again);
-	return ack_count(n_done);
+	return ack_count(queue, n_done);
 }

@@ -193,6 +193,7 @@ typedef struct SlotCopy
 	TimestampTz last_read_at;	/* UNDO */
 } SlotCopy;
 
+extern bool pgmq_xact_has_cold(XactQueue *queue);
 extern bool pgmq_xact_must_load(XactQueue *queue, TimestampTz now);
 extern BuildStart pgmq_xact_build_begin(XactQueue *queue, TimestampTz now);
 extern uint64 pgmq_xact_build_epoch(XactQueue *queue);

@@ -17,6 +17,18 @@
 
 /* ---- building ---- */
 
+/* Are there messages that the ring has no slot for, or may there be? */
+bool
+pgmq_xact_has_cold(XactQueue *queue)
+{
+	bool		has_cold;
+
+	ring_lock(queue->ring, LW_SHARED);
+	has_cold = queue->ring->has_cold || queue->ring->phase != RING_COMPLETE;
+	ring_unlock(queue->ring);
+	return has_cold;
+}
+
 /* Must the table be scanned before the ring's lowest message is known? */
 bool
 pgmq_xact_must_load(XactQueue *queue, TimestampTz now)
