@@ -18,7 +18,7 @@ DROP MATERIALIZED VIEW view_of;
 
 -- Other columns, none, temporary ones
 CREATE TABLE other (a int, b text, c text, d timestamptz) USING pgmq;
-INSERT INTO other VALUES (1, 'x', 'y', NULL), (NULL, NULL, NULL, now()), (3, repeat('long', 10000), NULL, '-infinity');
+INSERT INTO other VALUES (1, 'x', 'y', NULL), (NULL, NULL, NULL, now()), (3, repeat('long', 10000), NULL, 'infinity');
 UPDATE other SET b = b || '!' WHERE a = 1 RETURNING a, b, c, d;
 DELETE FROM other WHERE a IS NULL;
 SELECT a, length(b), c, d FROM other ORDER BY a;
@@ -42,7 +42,7 @@ SELECT pgmq.send('hand', '2');
 SELECT msg_id, message FROM pgmq.read('hand', 0, 10);
 SELECT * FROM pgmq.check_queue('hand');
 
--- Dropped by hand: the table, the column that owns its sequence, a schema
+-- Dropped by hand: the table, a whole schema
 DROP TABLE pgmq.q_hand;
 SELECT pgmq.send('hand', '3');
 SELECT * FROM pgmq.read('hand', 0, 1);

@@ -145,6 +145,28 @@ pgmq_am_lock_row(Relation rel, ItemPointer tid, LockTupleMode mode)
 	ReleaseBuffer(buffer);
 }
 
+/*
+ * The ring does not know a row that is there.  Its inserter may have committed
+ * and not yet run its COMMIT callback; if we went on, our change could reach
+ * the ring before the row itself does.  A transaction's lock on its own id is
+ * released after its callbacks, so wait for that.
+ */
+static void
+wait_for_inserter(Relation rel, ItemPointer tid)
+{
+	HeapTupleData tuple;
+	Buffer		buffer;
+	TransactionId xmin;
+
+	tuple.t_self = *tid;
+	if (!heap_fetch(rel, SnapshotAny, &tuple, &buffer, false))
+		return;
+	xmin = HeapTupleHeaderGetXmin(tuple.t_data);
+	ReleaseBuffer(buffer);
+	if (TransactionIdIsNormal(xmin) && !TransactionIdIsCurrentTransactionId(xmin))
+		XactLockTableWait(xmin, rel, tid, XLTW_Update);
+}
+
 /* A delete or update of one row, as far as guarding it goes. */
 typedef struct RowChange
 {
@@ -156,6 +178,7 @@ typedef struct RowChange
 	bool		must_recheck;
 	bool		was_ours;		/* we held the row's lock before */
 	bool		is_locked;		/* we have waited for it */
+	bool		has_waited;		/* for the row's inserter */
 	bool		is_guarded;		/* out */
 } RowChange;
 
@@ -185,11 +208,16 @@ begin_change(RowChange *change, TM_FailureData *tmfd)
 		return TM_Updated;
 	}
 	if (!pgmq_xact_guard()->has_slot && !pgmq_xact_guard()->is_own &&
-		!change->was_ours && !change->is_locked && change->queue->ring != NULL && change->wait)
+		change->queue->ring != NULL && !change->has_waited)
 	{
 		pgmq_xact_guard_end(false);
-		pgmq_am_lock_row(change->rel, change->tid, change->mode);
-		change->is_locked = true;
+		if (change->wait && !change->was_ours && !change->is_locked)
+		{
+			pgmq_am_lock_row(change->rel, change->tid, change->mode);
+			change->is_locked = true;
+		}
+		wait_for_inserter(change->rel, change->tid);
+		change->has_waited = true;
 		return begin_change(change, tmfd);
 	}
 	change->is_guarded = true;

@@ -101,51 +101,58 @@ pgmq_ring_note_cold(Ring *ring, int64 msg_id, TimestampTz visible_at,
 		ring->cold_next_at = Min(ring->cold_next_at, visible_at);
 }
 
+/* A new slot for a row, in no order tree yet; 0 where the pool is empty. */
+static uint32
+new_slot(Ring *ring, uint32 *chain, int64 msg_id, const ItemPointerData *tid)
+{
+	uint32		slot = pgmq_pool_take(chain);
+	RingSlot   *s;
+
+	if (slot == 0)
+		return 0;
+	s = ring_slot(slot);
+	memset(s, 0, sizeof(RingSlot));
+	s->msg_id = msg_id;
+	s->block = ItemPointerGetBlockNumberNoCheck(tid);
+	s->offset = ItemPointerGetOffsetNumberNoCheck(tid);
+	s->u.o.lease_seq = ring->lease_seq;
+	pgmq_tree_insert(ring, TREE_BY_ID, slot);
+	return slot;
+}
+
 /*
- * A committed message enters the ring (or, if a rebuild saw it coming, leaves
- * LIMBO).  Slots come from *chain, then from the pool; where there is none
- * the message is noted as cold and 0 returned.
+ * A committed message enters the ring.  A scan may have met the row first: then
+ * a LIMBO slot is decided now, and any other is left as it is, because the
+ * message may have been claimed since.  Slots come from *chain, then from the
+ * pool; where there is none the message is noted as cold and 0 returned.
  */
 uint32
 pgmq_ring_publish(Ring *ring, uint32 *chain, int64 msg_id,
 				  const ItemPointerData *tid, int32 read_ct,
 				  TimestampTz visible_at, TimestampTz now)
 {
-	uint32		slot = 0;
-	RingSlot   *s;
+	uint32		slot = pgmq_ring_lookup(ring, msg_id, tid);
 
 	if (msg_id > (int64) pg_atomic_read_u64(&ring->high_id))
 		pg_atomic_write_u64(&ring->high_id, (uint64) msg_id);
-	if (ring->phase != RING_COMPLETE || ring->counts[TREE_LIMBO] > 0)
-		slot = pgmq_ring_lookup(ring, msg_id, tid);
-	else
-		Assert(pgmq_ring_lookup(ring, msg_id, tid) == 0);
-
-	if (slot != 0)
+	if (slot == 0)
+		slot = new_slot(ring, chain, msg_id, tid);
+	else if (ring_slot(slot)->state == SLOT_LIMBO)
 	{
 		leave_tree(ring, slot);
 		leave_limbo(ring, slot);
 	}
-	else if ((slot = pgmq_pool_take(chain)) != 0)
-	{
-		s = ring_slot(slot);
-		memset(s, 0, sizeof(RingSlot));
-		s->msg_id = msg_id;
-		s->block = ItemPointerGetBlockNumberNoCheck(tid);
-		s->offset = ItemPointerGetOffsetNumberNoCheck(tid);
-		s->u.o.lease_seq = ring->lease_seq;
-		pgmq_tree_insert(ring, TREE_BY_ID, slot);
-	}
 	else
+		return slot;
+	if (slot == 0)
 	{
 		pgmq_ring_note_cold(ring, msg_id, visible_at, now);
 		return 0;
 	}
-	s = ring_slot(slot);
-	s->read_ct = read_ct;
-	s->visible_at = visible_at;
+	ring_slot(slot)->read_ct = read_ct;
+	ring_slot(slot)->visible_at = visible_at;
 	place(ring, slot, now);
-	if (s->state == SLOT_READY)
+	if (ring_slot(slot)->state == SLOT_READY)
 		ring->ready_seq++;
 	return slot;
 }

@@ -18,6 +18,7 @@
  */
 #include "common/compat.h"
 
+#include "access/xact.h"
 #include "utils/timestamp.h"
 #include "xact/xact_internal.h"
 
@@ -33,6 +34,24 @@ pgmq_xact_publish_vxid(void)
 }
 
 /*
+ * The slot of a message as far as we still hold it, or 0.  When a transaction
+ * (or subtransaction) aborts, others see that before its callback runs, and
+ * one of them may have deleted the row, and even committed, since.  Caller
+ * holds L4.
+ */
+static uint32
+held_slot(const Ring *ring, const XactMessage *message)
+{
+	uint32		slot = pgmq_ring_lookup(ring, message->msg_id, &message->tid);
+
+	if (slot == 0 || ring_slot(slot)->u.o.owner != PGMQ_MY_PROC_NUMBER ||
+		(ring_slot(slot)->state != SLOT_CLAIMED &&
+		 ring_slot(slot)->state != SLOT_DELETING))
+		return 0;
+	return slot;
+}
+
+/*
  * Give back what a message holds in its ring, except what `keep` says it
  * still holds.  Adds consumers to wake.  Cannot fail.
  */
@@ -41,29 +60,30 @@ pgmq_xact_release_message(XactMessage *message, uint8 keep, TimestampTz now,
 						  WakeList *wake)
 {
 	Ring	   *ring = message->queue->ring;
-	uint8		held = message->flags & (MSG_CLAIMED | MSG_DELETED);
+	uint32		slot;
 
-	if (ring == NULL || message->slot == 0 || held == 0)
+	if (ring == NULL || message->slot == 0 ||
+		(message->flags & (MSG_CLAIMED | MSG_DELETED)) == 0)
 		return;
 	ring_lock(ring, LW_EXCLUSIVE);
-	Assert(ring_slot(message->slot)->msg_id == message->msg_id);
-	Assert(ring_slot(message->slot)->u.o.owner == PGMQ_MY_PROC_NUMBER);
-	if (keep & MSG_DELETED)
-		pgmq_ring_hold(ring, message->slot, SLOT_DELETING, PGMQ_MY_PROC_NUMBER);
-	else if (keep & MSG_CLAIMED)
-		pgmq_ring_hold(ring, message->slot, SLOT_CLAIMED, PGMQ_MY_PROC_NUMBER);
-	else
+	slot = held_slot(ring, message);
+	if (slot != 0 && (keep & MSG_DELETED))
+		pgmq_ring_hold(ring, slot, SLOT_DELETING, PGMQ_MY_PROC_NUMBER);
+	else if (slot != 0 && (keep & MSG_CLAIMED))
+		pgmq_ring_hold(ring, slot, SLOT_CLAIMED, PGMQ_MY_PROC_NUMBER);
+	else if (slot != 0)
 	{
 		if (message->is_written)
-			pgmq_ring_to_undo(ring, message->slot, message->before.read_ct,
+			pgmq_ring_to_undo(ring, slot, message->before.read_ct,
 							  message->before.last_read_at,
 							  message->before.visible_at);
 		else
-			pgmq_ring_settle(ring, message->slot, now);
-		message->slot = 0;
+			pgmq_ring_settle(ring, slot, now);
 		ring->ready_seq++;
 		pgmq_ring_wake(ring, 1, wake);
 	}
+	if ((keep & (MSG_CLAIMED | MSG_DELETED)) == 0)
+		message->slot = 0;
 	ring_unlock(ring);
 }
 
@@ -381,11 +401,14 @@ pgmq_xact_find_by_id(XactQueue *queue, int64 msg_id, int max, MessageRef *refs)
 	for (; slot != 0 && n < max && ring_slot(slot)->msg_id == msg_id;
 		 slot = pgmq_tree_next(ring, TREE_BY_ID, msg_id, slot))
 	{
-		if (ring_slot(slot)->state == SLOT_DELETING &&
-			ring_slot(slot)->u.o.owner == PGMQ_MY_PROC_NUMBER)
+		RingSlot   *s = ring_slot(slot);
+
+		/* What we deleted is gone; what we inserted follows below. */
+		if ((s->state == SLOT_DELETING && s->u.o.owner == PGMQ_MY_PROC_NUMBER) ||
+			(s->state == SLOT_LIMBO && TransactionIdIsCurrentTransactionId(s->u.o.owner)))
 			continue;
 		refs[n].msg_id = msg_id;
-		ItemPointerSet(&refs[n].tid, ring_slot(slot)->block, ring_slot(slot)->offset);
+		ItemPointerSet(&refs[n].tid, s->block, s->offset);
 		refs[n++].slot = slot;
 	}
 	ring_unlock(ring);
@@ -504,7 +527,9 @@ note_delete(const RowGuard *guard, uint32 slot)
 	 * and triggers still fetch the row, and must see it as it was.
 	 */
 	message->flags |= MSG_DELETED;
-	if (slot != 0)
+
+	/* A load may have seen a row of our own coming: it stays LIMBO. */
+	if (slot != 0 && (message->flags & MSG_SENT) == 0)
 	{
 		pgmq_xact_publish_vxid();
 		message->slot = slot;
