@@ -49,8 +49,7 @@ typedef struct Row
 	HeapTuple	tuple;			/* copy, palloc'd; NULL unless live or locked */
 	bool		has_head;
 	QueueRowHead head;			/* copy, valid if has_head */
-	TransactionId locker;		/* ROW_LOCKED: raw xmax */
-	bool		locker_is_multi;
+	bool		is_key_shared;	/* ROW_LOCKED: FOR KEY SHARE only */
 } Row;
 
 /* One row handed to the API: the stored tuple and the lease to show on it. */

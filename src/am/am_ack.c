@@ -245,8 +245,12 @@ extend_claimed(Relation rel, const MessageRef *ref, int message,
 {
 	ItemPointerData tid = ref->tid;
 	Row			row;
+	RowState	state = pgmq_am_look(rel, &tid, ref->msg_id, true, &row);
 
-	switch (pgmq_am_look(rel, &tid, ref->msg_id, true, &row))
+	/* An UPDATE of vt does not mind a key share lock either. */
+	if (state == ROW_LOCKED && row.is_key_shared)
+		state = ROW_LIVE;
+	switch (state)
 	{
 		case ROW_LIVE:
 			if (IsolationUsesXactSnapshot() && pgmq_xact_is_newer(message))

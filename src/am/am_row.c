@@ -14,28 +14,39 @@
 #include "storage/procarray.h"
 #include "utils/snapmgr.h"
 
-/* Is the row's xmax a lock that only this transaction holds? */
+/*
+ * Does another transaction lock the row, or change it?  *only_key_share: if it
+ * does, its lock is one that an update of other columns does not mind.
+ */
 static bool
-is_only_locked_by_us(HeapTuple tuple)
+is_held_by_others(HeapTuple tuple, bool *only_key_share)
 {
 	uint16		infomask = tuple->t_data->t_infomask;
 	TransactionId xmax = HeapTupleHeaderGetRawXmax(tuple->t_data);
 	MultiXactMember *members;
 	int			n;
-	bool		only_us = true;
+	bool		held = false;
 
+	*only_key_share = HEAP_XMAX_IS_LOCKED_ONLY(infomask);
 	if (!HEAP_XMAX_IS_LOCKED_ONLY(infomask))
-		return false;
+		return true;
 	if ((infomask & HEAP_XMAX_IS_MULTI) == 0)
-		return TransactionIdIsCurrentTransactionId(xmax);
+	{
+		*only_key_share = HEAP_XMAX_IS_KEYSHR_LOCKED(infomask);
+		return !TransactionIdIsCurrentTransactionId(xmax);
+	}
 	n = GetMultiXactIdMembers(xmax, &members, false, true);
 	for (int i = 0; i < n; i++)
-		if (!TransactionIdIsCurrentTransactionId(members[i].xid) &&
-			TransactionIdIsInProgress(members[i].xid))
-			only_us = false;
+	{
+		if (TransactionIdIsCurrentTransactionId(members[i].xid) ||
+			!TransactionIdIsInProgress(members[i].xid))
+			continue;
+		held = true;
+		*only_key_share &= members[i].status == MultiXactStatusForKeyShare;
+	}
 	if (n > 0)
 		pfree(members);
-	return only_us;
+	return held;
 }
 
 /* May this transaction's snapshot see a row that is committed by now? */
@@ -49,7 +60,7 @@ is_in_snapshot(HeapTuple tuple, Buffer buffer)
 }
 
 static RowState
-judge(HeapTuple tuple, Buffer buffer, bool any_snapshot)
+judge(HeapTuple tuple, Buffer buffer, bool any_snapshot, bool *is_key_shared)
 {
 	switch (HeapTupleSatisfiesUpdate(tuple, GetCurrentCommandId(false), buffer))
 	{
@@ -58,7 +69,7 @@ judge(HeapTuple tuple, Buffer buffer, bool any_snapshot)
 		case TM_BeingModified:
 			if (!any_snapshot && !is_in_snapshot(tuple, buffer))
 				return ROW_INVISIBLE;
-			return is_only_locked_by_us(tuple) ? ROW_LIVE : ROW_LOCKED;
+			return is_held_by_others(tuple, is_key_shared) ? ROW_LOCKED : ROW_LIVE;
 		case TM_Invisible:
 			return ROW_INVISIBLE;
 		default:
@@ -115,6 +126,7 @@ look(Relation rel, const ItemPointerData *tid, int64 msg_id, bool want_tuple,
 
 	row->tuple = NULL;
 	row->has_head = false;
+	row->is_key_shared = false;
 	if (!has_block(rel, ItemPointerGetBlockNumberNoCheck(tid), any_snapshot))
 		return ROW_GONE;
 	buffer = ReadBuffer(rel, ItemPointerGetBlockNumberNoCheck(tid));
@@ -123,15 +135,13 @@ look(Relation rel, const ItemPointerData *tid, int64 msg_id, bool want_tuple,
 	{
 		pgmq_am_row_values(&tuple, RelationGetDescr(rel), &found_id, &lease, &has_msg_id);
 		if (has_msg_id && found_id == msg_id)
-			state = judge(&tuple, buffer, any_snapshot);
+			state = judge(&tuple, buffer, any_snapshot, &row->is_key_shared);
 	}
 	if (state == ROW_LIVE || state == ROW_LOCKED)
 	{
 		row->has_head = queue_row_has_head(tuple.t_data);
 		if (row->has_head)
 			row->head = *queue_row_head(tuple.t_data);
-		row->locker = HeapTupleHeaderGetRawXmax(tuple.t_data);
-		row->locker_is_multi = (tuple.t_data->t_infomask & HEAP_XMAX_IS_MULTI) != 0;
 		if (want_tuple)
 			row->tuple = heap_copytuple(&tuple);
 	}
