@@ -60,7 +60,8 @@ static const Statement statements[] = {
 		"WITH cte AS (SELECT msg_id FROM %1$s "
 		"WHERE vt OPERATOR(pg_catalog.<=) pg_catalog.clock_timestamp() "
 		"ORDER BY msg_id ASC LIMIT $1 FOR UPDATE SKIP LOCKED), "
-		"popped AS (DELETE FROM %1$s m WHERE m.msg_id IN (SELECT msg_id FROM cte) "
+		"popped AS (DELETE FROM %1$s m "
+		"WHERE m.msg_id OPERATOR(pg_catalog.=) ANY (SELECT msg_id FROM cte) "
 		"RETURNING " M_COLUMNS ") SELECT " ROW_COLUMNS " FROM popped ORDER BY msg_id",
 		1, {INT4OID}
 	},

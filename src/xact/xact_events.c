@@ -130,6 +130,23 @@ before_prepare(void)
 
 /* ---- commit ---- */
 
+/* Rows changed that we did not list: the ring must be built anew. */
+static void
+mark_for_rebuild(Ring *ring)
+{
+	WakeList	wake;
+
+	wake.n = 0;
+	ring_lock(ring, LW_EXCLUSIVE);
+	ring->must_discard = true;
+	if (ring->phase == RING_COMPLETE)
+		ring->phase = RING_INCOMPLETE;
+	ring->ready_seq++;
+	pgmq_ring_wake(ring, RING_WAKE_BATCH, &wake);
+	ring_unlock(ring);
+	pgmq_wake_all(&wake);
+}
+
 /* Apply one message to its ring.  Caller holds L4; returns new ready ones. */
 static uint32
 apply_message(Ring *ring, XactMessage *message, TimestampTz now)
@@ -196,23 +213,6 @@ apply_queue(XactQueue *queue, TimestampTz now)
 		ring_unlock(ring);
 		pgmq_wake_all(&wake);
 	}
-}
-
-/* Rows changed that we did not list: the ring must be built anew. */
-static void
-mark_for_rebuild(Ring *ring)
-{
-	WakeList	wake;
-
-	wake.n = 0;
-	ring_lock(ring, LW_EXCLUSIVE);
-	ring->must_discard = true;
-	if (ring->phase == RING_COMPLETE)
-		ring->phase = RING_INCOMPLETE;
-	ring->ready_seq++;
-	pgmq_ring_wake(ring, RING_WAKE_BATCH, &wake);
-	ring_unlock(ring);
-	pgmq_wake_all(&wake);
 }
 
 static void
@@ -282,6 +282,8 @@ at_abort(void)
 		count_dead_sends(pgmq_xact.queues[i]);
 		if (pgmq_xact.queues[i]->drop_at_abort)
 			pgmq_ring_remove(&pgmq_xact.queues[i]->locator);
+		else if (pgmq_xact.queues[i]->is_collapsed && pgmq_xact.queues[i]->ring != NULL)
+			mark_for_rebuild(pgmq_xact.queues[i]->ring);
 	}
 	if (pgmq_xact.reserved != 0)
 		pgmq_pool_free_chain(&pgmq_xact.reserved);
