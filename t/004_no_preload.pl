@@ -13,7 +13,7 @@ use PgmqTest;
 use PostgreSQL::Test::Utils;
 use Test::More;
 
-my $node = new_node('preload', conf => "pgmq.ring_memory = 1MB\n");
+my $node = new_node('preload');
 
 sub set_preload
 {

@@ -22,6 +22,9 @@
 /* Messages claimed, or peeked at, per hold of the ring lock. */
 #define CLAIM_BATCH 128
 
+/* Passes over a ring that brought nothing before a call gives up. */
+#define MAX_EMPTY_PASSES 3
+
 typedef struct ClaimState
 {
 	Relation	rel;
@@ -29,6 +32,10 @@ typedef struct ClaimState
 	ClaimRequest *request;
 	TimestampTz now;
 	int64		n_done;
+	int64		n_looked;		/* messages looked at, had or not */
+	int		   *own;			/* own candidates, in msg_id order */
+	int			n_own;
+	int			next_own;
 	int		   *refused;		/* claims to give back at the end */
 	int			n_refused;
 	int			max_refused;
@@ -134,6 +141,7 @@ try_message(ClaimState *state, int message)
 	RowState	row_state;
 	Row			row;
 
+	state->n_looked++;
 	row_state = pgmq_am_look(state->rel, &m->tid, m->msg_id, true, &row);
 	if (row_state == ROW_LIVE)
 	{
@@ -171,43 +179,45 @@ try_message(ClaimState *state, int message)
 	return row_state == ROW_LIVE;
 }
 
+/* Does the next own candidate come before this msg_id? */
+static bool
+own_is_next(const ClaimState *state, int64 msg_id)
+{
+	return state->next_own < state->n_own &&
+		pgmq_xact_message(state->own[state->next_own])->msg_id < msg_id;
+}
+
 /* Merge what was taken with our own candidates, lowest msg_id first. */
-static int
-try_merged(ClaimState *state, const int *taken, int n_taken, const int *own,
-		   int n_own, int wanted)
+static void
+try_merged(ClaimState *state, const int *taken, int n_taken, int wanted)
 {
 	int			t = 0;
-	int			o = 0;
 	int			n = 0;
 
-	while (n < wanted && (t < n_taken || o < n_own))
+	while (n < wanted && (t < n_taken || state->next_own < state->n_own))
 	{
 		bool		take_own = t == n_taken ||
-			(o < n_own && pgmq_xact_message(own[o])->msg_id <
-			 pgmq_xact_message(taken[t])->msg_id);
+			own_is_next(state, pgmq_xact_message(taken[t])->msg_id);
 
-		n += try_message(state, take_own ? own[o++] : taken[t++]);
+		n += try_message(state, take_own ? state->own[state->next_own++] : taken[t++]);
 	}
 	pgmq_xact_give_back_many(state->queue, taken + t, n_taken - t);
-	return o;
 }
 
 static void
 claim_in_order(ClaimState *state)
 {
-	int		   *own;
-	int			n_own = pgmq_xact_own_candidates(state->queue, state->now, &own);
 	int			taken[CLAIM_BATCH];
 
 	while (state->n_done < state->request->max_rows)
 	{
 		int			wanted = (int) Min(state->request->max_rows - state->n_done, CLAIM_BATCH);
 		int			n = pgmq_xact_take_ready(state->queue, state->now, wanted, taken);
-		int			used = try_merged(state, taken, n, own, n_own, wanted);
 
-		own += used;
-		n_own -= used;
-		if (n == 0 && n_own == 0)
+		if (n == 0 && pgmq_xact_must_load(state->queue, state->now))
+			return;				/* lower ids may be about to come in */
+		try_merged(state, taken, n, wanted);
+		if (n == 0 && state->next_own == state->n_own)
 			break;
 		CHECK_FOR_INTERRUPTS();
 	}
@@ -243,20 +253,26 @@ row_matches(ClaimState *state, const ItemPointerData *tid, int64 msg_id)
 	return result;
 }
 
-/* The own candidates that match, in place; returns how many. */
-static int
-filter_own(ClaimState *state, int *own, int n)
+/* Keep only the own candidates that match. */
+static void
+filter_own(ClaimState *state)
 {
 	int			kept = 0;
 
-	for (int i = 0; i < n; i++)
+	for (int i = 0; i < state->n_own; i++)
 	{
-		XactMessage *message = pgmq_xact_message(own[i]);
+		XactMessage *message = pgmq_xact_message(state->own[i]);
 
 		if (row_matches(state, &message->tid, message->msg_id))
-			own[kept++] = own[i];
+			state->own[kept++] = state->own[i];
 	}
-	return kept;
+	state->n_own = kept;
+}
+
+static bool
+has_enough(const ClaimState *state)
+{
+	return state->n_done >= state->request->max_rows;
 }
 
 static void
@@ -264,36 +280,55 @@ claim_matching(ClaimState *state)
 {
 	MessageRef	refs[CLAIM_BATCH];
 	MessageRef	last;
-	int		   *own;
-	int			n_own = pgmq_xact_own_candidates(state->queue, state->now, &own);
-	int			o = 0;
 	bool		is_first = true;
 	int			n;
 
-	n_own = filter_own(state, own, n_own);
 	do
 	{
 		n = pgmq_xact_peek_ready(state->queue, state->now, is_first ? NULL : &last,
 								 CLAIM_BATCH, refs);
 		is_first = false;
-		for (int i = 0; i < n && state->n_done < state->request->max_rows; i++)
+		for (int i = 0; i < n && !has_enough(state); i++)
 		{
 			int			message;
 
 			CHECK_FOR_INTERRUPTS();
-			while (o < n_own && state->n_done < state->request->max_rows &&
-				   pgmq_xact_message(own[o])->msg_id < refs[i].msg_id)
-				(void) try_message(state, own[o++]);
-			if (state->n_done < state->request->max_rows &&
+			while (!has_enough(state) && own_is_next(state, refs[i].msg_id))
+				(void) try_message(state, state->own[state->next_own++]);
+			if (!has_enough(state) &&
 				row_matches(state, &refs[i].tid, refs[i].msg_id) &&
 				pgmq_xact_take_ref(state->queue, &refs[i], state->now, &message))
 				(void) try_message(state, message);
 		}
 		if (n > 0)
 			last = refs[n - 1];
-	} while (n > 0 && state->n_done < state->request->max_rows);
-	while (o < n_own && state->n_done < state->request->max_rows)
-		(void) try_message(state, own[o++]);
+	} while (n > 0 && !has_enough(state));
+}
+
+/*
+ * Claim what the ring knows, load what is cold, and again, until there is
+ * enough.  A pass may find nothing because another backend has begun to load;
+ * MAX_EMPTY_PASSES in a row mean that nothing new comes.
+ */
+static void
+claim_with_loads(ClaimState *state)
+{
+	int			empty_passes = 0;
+
+	do
+	{
+		int64		looked_before = state->n_looked;
+
+		if (state->request->has_conditional)
+			claim_matching(state);
+		else
+			claim_in_order(state);
+		empty_passes = state->n_looked > looked_before ? 0 : empty_passes + 1;
+	} while (!has_enough(state) && empty_passes < MAX_EMPTY_PASSES &&
+			 pgmq_xact_must_load(state->queue, state->now) &&
+			 pgmq_am_ready_ring(state->rel, state->queue, state->now));
+	while (!has_enough(state) && state->next_own < state->n_own)
+		(void) try_message(state, state->own[state->next_own++]);
 }
 
 /*
@@ -320,10 +355,10 @@ pgmq_am_claim(Relation rel, ClaimRequest *request)
 		request->needs_sql = true;
 		return 0;
 	}
+	state.n_own = pgmq_xact_own_candidates(state.queue, state.now, &state.own);
 	if (request->has_conditional)
-		claim_matching(&state);
-	else
-		claim_in_order(&state);
+		filter_own(&state);
+	claim_with_loads(&state);
 	pgmq_xact_give_back_many(state.queue, state.refused, state.n_refused);
 	if (request->is_pop && state.n_done > 0)
 		CommandCounterIncrement();

@@ -22,27 +22,32 @@ static const struct config_enum_entry storage_options[] = {
 	{NULL, 0, false}
 };
 
+/*
+ * What sizes shared memory.  Without preload there is none, and nothing but a
+ * known name is wanted; postmaster settings cannot be defined any more then.
+ */
 static void
-define_postmaster_settings(void)
+define_memory_settings(void)
 {
+	GucContext	context = process_shared_preload_libraries_in_progress ?
+		PGC_POSTMASTER : PGC_SIGHUP;
+
 	DefineCustomIntVariable("pgmq.ring_memory",
 							"Shared memory for the pointers to messages of all hot queues.",
 							"A message takes 56 bytes; messages beyond the pool stay in the table and are loaded when needed.",
 							&pgmq_ring_memory_kb, 65536, 64, MAX_KILOBYTES,
-							PGC_POSTMASTER, GUC_UNIT_KB, NULL, NULL, NULL);
+							context, GUC_UNIT_KB, NULL, NULL, NULL);
 	DefineCustomIntVariable("pgmq.max_hot_queues",
 							"Number of hot queues that can have a ring at a time.",
 							"A hot queue without a ring works through plain SQL.",
 							&pgmq_max_hot_queues, 4096, 1, 1000000,
-							PGC_POSTMASTER, 0, NULL, NULL, NULL);
+							context, 0, NULL, NULL, NULL);
 }
 
 void
 pgmq_settings_define(void)
 {
-	if (process_shared_preload_libraries_in_progress)
-		define_postmaster_settings();
-
+	define_memory_settings();
 	DefineCustomEnumVariable("pgmq.queue_storage",
 							 "Storage of queues made by pgmq.create().",
 							 "auto makes hot queues where the library is preloaded, heap queues elsewhere.",

@@ -142,6 +142,16 @@ mature_all(Ring *ring, TimestampTz now)
 }
 
 /*
+ * Does the ring know which message comes next?  Not while somebody scans the
+ * table for it: lower ids may be on their way in.  Caller holds L4.
+ */
+static bool
+hands_out(const Ring *ring)
+{
+	return ring->phase == RING_COMPLETE;
+}
+
+/*
  * A new entry for a slot we now hold; room must have been made.  An older
  * entry of the same row has nothing left in it, and look-ups find the newest.
  */
@@ -184,7 +194,7 @@ pgmq_xact_take_ready(XactQueue *queue, TimestampTz now, int max, int *messages)
 
 		pgmq_xact_make_room(wanted);
 		ring_lock(ring, LW_EXCLUSIVE);
-		slot = pgmq_tree_first(ring, TREE_READY);
+		slot = hands_out(ring) ? pgmq_tree_first(ring, TREE_READY) : 0;
 		while (slot != 0 && n < wanted &&
 			   (!ring->has_cold || ring_slot(slot)->msg_id < ring->cold_low_id))
 		{
@@ -221,7 +231,7 @@ pgmq_xact_peek_ready(XactQueue *queue, TimestampTz now, const MessageRef *after,
 	if (after == NULL)
 		mature_all(ring, now);
 	ring_lock(ring, LW_SHARED);
-	slot = after == NULL ? pgmq_tree_first(ring, TREE_READY) :
+	slot = !hands_out(ring) ? 0 : after == NULL ? pgmq_tree_first(ring, TREE_READY) :
 		pgmq_ring_next_ready(ring, after->msg_id, after->slot);
 	for (; slot != 0 && n < max && n < RING_BATCH_SLOTS; n++)
 	{

@@ -1,0 +1,229 @@
+# Breaks: consumers sleep in read_with_poll with a poll interval far longer than they may
+# wait; some are cancelled or killed just as they were given a turn.
+#
+# How we know: the time between the commit of a send (or the moment a delay or a lease
+# ends) and a consumer's last_read_at is measured by the server's clock; of 20 messages for
+# 20 sleepers each is read once and each sleeper gets one; sleepers leave no trace in xids
+# or in WAL.
+use strict;
+use warnings;
+
+use FindBin;
+use lib $FindBin::RealBin;
+use PgmqTest;
+use PostgreSQL::Test::Utils;
+use Test::More;
+
+my $n_consumers = 20;
+my $prompt_ms = 100;    # the median of several tries must be below
+my $n_tries = 9;
+
+my $node = new_node('waiters', conf => "max_connections = 60\npgmq.worker_naptime = 1s\nautovacuum = off\n");
+
+$node->safe_psql('postgres', q{
+	SELECT pgmq.create('jobs'), pgmq.create('other');
+	CREATE TABLE log (at timestamptz, what text);
+	CREATE FUNCTION ms_since(timestamptz) RETURNS int LANGUAGE sql AS
+		'SELECT (extract(epoch FROM clock_timestamp() - $1) * 1000)::int'});
+
+# A session that sleeps in a blocking read for up to `seconds`
+sub start_consumer
+{
+	my ($name, $seconds, $queue) = @_;
+	my $session = $node->background_psql('postgres', on_error_stop => 0);
+
+	$session->query_safe("SET application_name = '$name'");
+	send_read($session, $seconds, $queue);
+	return $session;
+}
+
+sub send_read
+{
+	my ($session, $seconds, $queue) = @_;
+
+	$queue //= 'jobs';
+	$session->query_until(qr/^asleep$/m, qq{\\echo asleep
+SELECT 'got', msg_id, last_read_at FROM pgmq.read_with_poll('$queue', 60, 1, $seconds, 5000);
+\\echo over
+});
+	return;
+}
+
+# "got|id|time", or nothing where the read ended without a message
+sub result_of
+{
+	my ($session) = @_;
+	my $out = $session->query_until(qr/^over$/m, '');
+
+	return $out =~ /^(got\|.*)$/m ? $1 : '';
+}
+
+sub wait_for_sleepers
+{
+	my ($n, $names) = @_;
+
+	$node->poll_query_until('postgres', qq{
+		SELECT count(*) = $n FROM pg_stat_activity
+		WHERE application_name ~ '$names' AND state = 'active' AND wait_event_type = 'Extension'})
+	  or die "there are not $n sleepers";
+	return;
+}
+
+# Milliseconds from a moment to the time in a result
+sub ms_after
+{
+	my ($moment, $result) = @_;
+	my ($got, $id, $at) = split /\|/, $result;
+
+	return 1e9 if !defined $at;
+	return $node->safe_psql('postgres', "SELECT round(extract(epoch FROM '$at'::timestamptz - '$moment'::timestamptz) * 1000)");
+}
+
+# ---- what wakes a sleeper, and how fast ----
+
+# Each try: put the consumer to sleep, do something; the moment it should wake is the result
+sub check_latency
+{
+	my ($what, $limit_ms, $trigger) = @_;
+	my @ms;
+
+	foreach my $try (1 .. $n_tries)
+	{
+		my $consumer = start_consumer('one', 30);
+		wait_for_sleepers(1, '^one$');
+		my $moment = $trigger->();
+		my $result = result_of($consumer);
+		push @ms, ms_after($moment, $result);
+		$consumer->quit;
+		$node->safe_psql('postgres', 'SELECT pgmq.purge_queue(\'jobs\')');
+	}
+	note("$what: @ms ms");
+	cmp_ok(median(@ms), '<', $limit_ms, "$what wakes a consumer at once");
+	ok(!(grep { $_ < -1 } @ms), "and not before");
+	return;
+}
+
+# psql prints the time after the commit, so what is measured is never too long
+check_latency('the commit of a send', $prompt_ms, sub {
+		return (split /\n/, $node->safe_psql('postgres', q{
+			SELECT clock_timestamp();
+			SELECT count(*) FROM pgmq.send('jobs', '{}')}))[0];
+	});
+check_latency('a delay that ends', $prompt_ms, sub {
+		return (split /\n/, $node->safe_psql('postgres', q{
+			SELECT count(*) FROM pgmq.send('jobs', '{}', clock_timestamp() + interval '400 ms');
+			SELECT vt FROM pgmq.q_jobs}))[1];
+	});
+check_latency('a lease that lapses', $prompt_ms, sub {
+		return (split /\n/, $node->safe_psql('postgres', q{
+			BEGIN;
+			SELECT count(*) FROM pgmq.send('jobs', '{}');
+			SELECT count(*) FROM pgmq.read('jobs', 1, 1);
+			COMMIT;
+			SELECT vt FROM pgmq.q_jobs}))[2];
+	});
+check_latency('a set_vt to now', $prompt_ms, sub {
+		return (split /\n/, $node->safe_psql('postgres', q{
+			SELECT count(*) FROM pgmq.send('jobs', '{}', 3600);
+			SELECT vt FROM pgmq.set_vt('jobs', (SELECT max(msg_id) FROM pgmq.q_jobs), 0)}))[1];
+	});
+check_latency('the rollback of a read', $prompt_ms, sub {
+		return (split /\n/, $node->safe_psql('postgres', q{
+			BEGIN;
+			SELECT count(*) FROM pgmq.send('jobs', '{}', 3600);
+			SELECT count(*) FROM pgmq.send('jobs', '{}', 3600);
+			COMMIT;
+			BEGIN;
+			SELECT count(*) FROM pgmq.set_vt('jobs', (SELECT min(msg_id) FROM pgmq.q_jobs), 3600);
+			ROLLBACK;
+			UPDATE pgmq.q_jobs SET vt = clock_timestamp() WHERE msg_id = (SELECT max(msg_id) FROM pgmq.q_jobs) RETURNING vt}))[3];
+	});
+
+# ---- one message for each ----
+
+sub ids_of
+{
+	return join(',', sort { $a <=> $b } map { (split /\|/, $_)[1] } grep { $_ ne '' } @_);
+}
+
+foreach my $how ('in one transaction', 'in twenty')
+{
+	my @consumers = map { start_consumer("many$_", 30) } 1 .. $n_consumers;
+	wait_for_sleepers($n_consumers, '^many');
+	my $first = 1 + $node->safe_psql('postgres', 'SELECT last_value FROM pgmq.q_jobs_msg_id_seq');
+	my $moment = $node->safe_psql('postgres', 'SELECT clock_timestamp()');
+	$node->safe_psql('postgres', $how eq 'in twenty' ?
+		"SELECT pgmq.send('jobs', '{}');" x $n_consumers :
+		"SELECT count(*) FROM pgmq.send_batch('jobs', (SELECT array_agg('{}'::jsonb) FROM generate_series(1, $n_consumers)))");
+	my @results = map { result_of($_) } @consumers;
+	is(ids_of(@results), join(',', $first .. $first + $n_consumers - 1), "$n_consumers messages sent $how: each sleeper got one");
+	cmp_ok(median(map { ms_after($moment, $_) } @results), '<', 5 * $prompt_ms, 'soon');
+	$_->quit foreach @consumers;
+	queues_are_sound($node, ['jobs'], "sent $how");
+	$node->safe_psql('postgres', "SELECT pgmq.purge_queue('jobs')");
+}
+
+# ---- a turn that is not taken is passed on ----
+
+# Twenty sleepers; a message comes for each of the last ones while the first, whose turn it
+# is, are cancelled or terminated
+foreach my $how (qw(pg_cancel_backend pg_terminate_backend))
+{
+	my @consumers = map { start_consumer(sprintf('turn%02d', $_), 30) } 1 .. $n_consumers;
+	my $n_ended = $n_consumers / 2;
+	wait_for_sleepers($n_consumers, '^turn');
+	my $pids = $node->safe_psql('postgres', qq{
+		SELECT string_agg(pid::text, ',') FROM (SELECT pid FROM pg_stat_activity
+			WHERE application_name ~ '^turn' ORDER BY application_name LIMIT $n_ended) s});
+	$node->safe_psql('postgres', qq{
+		SELECT count($how(pid)), count((SELECT pgmq.send('jobs', '{}') WHERE pid > 0)) FROM unnest('{$pids}'::int[]) pid});
+	my @results = map { result_of($_) } @consumers[ $n_ended .. $n_consumers - 1 ];
+	my @others = map { eval { result_of($_) } // '' } ($how eq 'pg_cancel_backend' ? @consumers[ 0 .. $n_ended - 1 ] : ());
+	my $n_got = grep { $_ ne '' } @results, @others;
+	my $n_left = $node->safe_psql('postgres', "SELECT count(*) FROM pgmq.q_jobs WHERE read_ct = 0");
+	is((grep { $_ ne '' } @results) + 0, $n_ended, "$how of whom it was offered to: those who sleep on get the messages");
+	note("$n_got got one, $n_left left");
+	eval { $_->quit } foreach @consumers;
+	queues_are_sound($node, ['jobs'], "after $how");
+	$node->safe_psql('postgres', "SELECT pgmq.purge_queue('jobs')");
+}
+
+# Nobody but one is killed -9 while asleep: the server starts afresh and the queue works
+# (see 001_crash_loop.pl for the rest)
+
+# ---- what sleeping costs ----
+
+my @consumers = map { start_consumer("idle$_", 30, 'other') } 1 .. $n_consumers;
+wait_for_sleepers($n_consumers, '^idle');
+$node->safe_psql('postgres', 'CHECKPOINT');
+my $trace = q{SELECT pg_current_wal_insert_lsn(), pg_snapshot_xmax(pg_current_snapshot())};
+my $before = $node->safe_psql('postgres', $trace);
+my $switches = sub {
+	my $sum = 0;
+	foreach my $pid (split /\n/, $node->safe_psql('postgres', q{SELECT pid FROM pg_stat_activity WHERE application_name ~ '^idle'}))
+	{
+		$sum += $1 if slurp_file("/proc/$pid/status") =~ /^voluntary_ctxt_switches:\s*(\d+)/m;
+	}
+	return $sum;
+};
+my $wakes = -r '/proc/self/status' ? $switches->() : 0;
+$node->safe_psql('postgres', 'SELECT pg_sleep(2)');
+is($node->safe_psql('postgres', $trace), $before, "$n_consumers sleepers use neither xids nor WAL");
+my $new_wakes = -r '/proc/self/status' ? $switches->() - $wakes : 0;
+cmp_ok($new_wakes, '<', 2 * $n_consumers, "and they sleep: $new_wakes wake-ups in two seconds");
+
+# Nor does a time-out with nothing found
+my $xid = $node->safe_psql('postgres', 'SELECT pg_snapshot_xmax(pg_current_snapshot())');
+my $waited = $node->safe_psql('postgres', q{
+	CREATE TEMP TABLE start AS SELECT clock_timestamp() AS at;
+	SELECT count(*) FROM pgmq.read_with_poll('jobs', 60, 1, 1, 5000);
+	SELECT ms_since(at) BETWEEN 950 AND 1900 FROM start});
+is($waited, "0\nt", 'a blocking read gives up at its time, not at its poll interval');
+$node->safe_psql('postgres', qq{SELECT pgmq.send('other', '{}') FROM generate_series(1, $n_consumers)});
+is((grep { result_of($_) ne '' } @consumers) + 0, $n_consumers, 'all idle sleepers are woken in the end');
+$_->quit foreach @consumers;
+
+queues_are_sound($node, [qw(jobs other)]);
+unlike(slurp_file($node->logfile), qr/PANIC|TRAP|signal/, 'no process was lost');
+$node->stop;
+done_testing();
