@@ -65,7 +65,7 @@ typedef struct ClaimRequest
 	RowSink		sink;
 	void	   *sink_state;
 	bool		met_locked;		/* out: passed over rows others lock */
-	bool		needs_sql;		/* out: the ring cannot answer, nothing done */
+	bool		needs_sql;		/* out: the SQL path must look for the rest */
 } ClaimRequest;
 
 /* am_handler.c */

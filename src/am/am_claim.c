@@ -329,6 +329,8 @@ claim_with_loads(ClaimState *state)
 			 pgmq_am_ready_ring(state->rel, state->queue, state->now));
 	while (!has_enough(state) && state->next_own < state->n_own)
 		(void) try_message(state, state->own[state->next_own++]);
+	state->request->needs_sql = !has_enough(state) &&
+		pgmq_xact_must_load(state->queue, state->now);
 }
 
 /*
@@ -336,7 +338,8 @@ claim_with_loads(ClaimState *state)
  * pop them; each is handed to the sink.  Returns how many.
  *
  * The caller holds RowExclusiveLock on rel, has checked privileges and the
- * relation's facts.  With needs_sql set on return nothing was done.
+ * relation's facts.  With needs_sql set on return there may be more than the
+ * ring can hold (or there is no ring): the rest takes the SQL path.
  */
 int64
 pgmq_am_claim(Relation rel, ClaimRequest *request)

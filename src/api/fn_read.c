@@ -58,6 +58,22 @@ read_by_sql(QueueTable *queue, const ReadArgs *args, RowsOut *out)
 	return pgmq_sql_run(verb, queue->rel, NULL, values, nulls, out);
 }
 
+/*
+ * What is beyond the ring, after n messages came from it.  With a lease of no
+ * length those would be ready for SQL again; the next call finds the rest then.
+ */
+static int64
+read_rest_by_sql(QueueTable *queue, const ReadArgs *args, int64 n, RowsOut *out)
+{
+	ReadArgs	rest = *args;
+
+	if (n > 0 && !args->is_pop && args->vt_seconds <= 0)
+		return 0;
+	if (!rest.qty_is_null)
+		rest.qty -= (int32) n;
+	return read_by_sql(queue, &rest, out);
+}
+
 /* May the fast path serve this call? */
 static bool
 is_fast(const QueueTable *queue, const ReadArgs *args)
@@ -91,7 +107,7 @@ read_once(QueueTable *queue, const ReadArgs *args, RowsOut *out, bool *met_locke
 	request.sink_state = &sink;
 	n = pgmq_am_claim(queue->rel, &request);
 	if (request.needs_sql)
-		return read_by_sql(queue, args, out);
+		return n + read_rest_by_sql(queue, args, n, out);
 	*met_locked = request.met_locked;
 	*by_ring = true;
 	return n;
