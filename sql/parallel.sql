@@ -12,14 +12,27 @@ SELECT count(*), sum(msg_id), count(last_read_at) FROM pgmq.q_parallel;
 SELECT count(*) FROM pgmq.read('parallel', 100, 1000);
 SELECT count(*), sum(msg_id) FROM pgmq.q_parallel WHERE last_read_at IS NOT NULL AND vt > now() AND read_ct = 1;
 
--- A lease of this transaction is in this backend only
-PREPARE leased AS SELECT count(*), sum(msg_id) FROM pgmq.q_parallel WHERE vt > now();
+-- A lease of this transaction is in this backend only.  A slow scan leaves workers the
+-- time to start, if they would.
+CREATE FUNCTION slow(id bigint) RETURNS boolean LANGUAGE plpgsql PARALLEL SAFE AS $$
+  BEGIN PERFORM pg_sleep(0.001) WHERE id % 10 = 0; RETURN true; END $$;
+PREPARE leased AS SELECT count(*), sum(msg_id) FROM pgmq.q_parallel WHERE vt > now() AND slow(msg_id);
 SET plan_cache_mode = force_generic_plan;
 EXECUTE leased;
 BEGIN;
 SELECT count(*) FROM pgmq.read('parallel', 100, 1000);
 SELECT count(*), sum(msg_id) FROM pgmq.q_parallel WHERE vt > now();
 EXECUTE leased;
+DO $$
+DECLARE
+  line text;
+BEGIN
+  FOR line IN EXECUTE 'EXPLAIN ANALYZE EXECUTE leased' LOOP
+    IF line ~ 'Workers' THEN
+      RAISE NOTICE '%', trim(line);
+    END IF;
+  END LOOP;
+END $$;
 CREATE INDEX parallel_vt ON pgmq.q_parallel (vt);
 CREATE TABLE parallel_copy AS SELECT * FROM pgmq.q_parallel WHERE vt > now();
 SELECT count(*), min(read_ct) FROM parallel_copy;
@@ -39,3 +52,4 @@ SELECT count(*) FROM pgmq.read('parallel', 0, 20000);
 SELECT count(*), sum(read_ct) FROM pgmq.q_parallel;
 SELECT * FROM pgmq.check_queue('parallel');
 SELECT pgmq.drop_queue('parallel');
+DROP FUNCTION slow;

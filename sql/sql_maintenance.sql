@@ -51,9 +51,9 @@ CREATE FUNCTION pg_temp.fill() RETURNS text LANGUAGE sql AS $$
 SELECT pg_temp.fill();
 SELECT count(*) FROM pgmq.read('twin', 1000, 300);
 SELECT count(*) FROM pgmq.read('twin_heap', 1000, 300);
-SELECT pg_temp.twin('DELETE FROM %q WHERE msg_id % 3 = 0');
 UPDATE pgmq.q_twin SET vt = '2200-01-01', last_read_at = '2000-01-01' WHERE vt > now();
 UPDATE pgmq.q_twin_heap SET vt = '2200-01-01', last_read_at = '2000-01-01' WHERE vt > now();
+SELECT pg_temp.twin('DELETE FROM %q WHERE msg_id % 3 = 0');
 
 -- Each leaves rows, leases and the ring as they were
 CREATE FUNCTION pg_temp.same() RETURNS TABLE (same boolean, problems bigint, ready bigint, next bigint) LANGUAGE sql AS $$

@@ -13,7 +13,7 @@ use PgmqTest;
 use PostgreSQL::Test::Utils;
 use Test::More;
 
-my $node = new_node('preload');
+my $node = new_node('preload', conf => "pgmq.ring_memory = 1MB\n");
 
 sub set_preload
 {
@@ -92,6 +92,8 @@ $one->query_safe('ROLLBACK');
 $one->quit;
 is($node->safe_psql('postgres', q{SELECT msg_id FROM pgmq.read('kept', 60, 2)}), "16\n17", 'what is rolled back is had again');
 
+my ($status, $out, $err) = $node->psql('postgres', "SELECT pgmq.metrics('kept')");
+is($err, '', 'settings of the shared memory that are left in the configuration disturb nobody');
 queues_are_sound($node, [qw(hot plain kept fresh)], 'without preload');
 like(slurp_file($node->logfile), qr/pgmq.*shared_preload_libraries/, 'the log says why hot queues are slow');
 

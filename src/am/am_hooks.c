@@ -3,6 +3,8 @@
  *	  What the table access method API does not tell us.
  *
  *	- that a table is dropped or altered (object access hook);
+ *	- that an index is about to be built while leases of this transaction are
+ *	  not on their pages yet: it would keep what is there (utility hook);
  *	- that a parallel plan starts while leases of this transaction are not on
  *	  their pages yet: workers could not see them, so such a plan runs without
  *	  workers (executor hook).
@@ -13,9 +15,11 @@
 #include "catalog/objectaccess.h"
 #include "catalog/pg_class.h"
 #include "executor/executor.h"
+#include "tcop/utility.h"
 
 static object_access_hook_type prev_object_access = NULL;
 static ExecutorRun_hook_type prev_executor_run = NULL;
+static ProcessUtility_hook_type prev_process_utility = NULL;
 
 static void
 note_drop_or_alter(ObjectAccessType access, Oid relid)
@@ -62,6 +66,26 @@ executor_run(PGMQ_EXECUTOR_RUN_ARGS)
 		standard_ExecutorRun(PGMQ_EXECUTOR_RUN_PASS);
 }
 
+static bool
+may_build_index(Node *statement)
+{
+	return IsA(statement, IndexStmt) || IsA(statement, ReindexStmt) ||
+		IsA(statement, AlterTableStmt) || IsA(statement, ClusterStmt);
+}
+
+static void
+process_utility(PlannedStmt *pstmt, const char *query, bool read_only_tree,
+				ProcessUtilityContext context, ParamListInfo params,
+				QueryEnvironment *environment, DestReceiver *dest, QueryCompletion *qc)
+{
+	ProcessUtility_hook_type next = prev_process_utility ?
+		prev_process_utility : standard_ProcessUtility;
+
+	if (may_build_index(pstmt->utilityStmt))
+		pgmq_xact_flush_leases();
+	next(pstmt, query, read_only_tree, context, params, environment, dest, qc);
+}
+
 void
 pgmq_am_hooks_init(void)
 {
@@ -69,4 +93,6 @@ pgmq_am_hooks_init(void)
 	object_access_hook = object_access;
 	prev_executor_run = ExecutorRun_hook;
 	ExecutorRun_hook = executor_run;
+	prev_process_utility = ProcessUtility_hook;
+	ProcessUtility_hook = process_utility;
 }

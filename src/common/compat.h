@@ -201,8 +201,9 @@ pgmq_identity_sequence(Relation rel, AttrNumber attnum)
 
 
 /*
- * ExecutorRun lost execute_once in 18; queryDesc->already_executed has the
- * same effect on parallel plans there.
+ * A plan that runs once more runs without workers.  Whether it does is told by
+ * queryDesc->already_executed since 18 and the minor releases of that time,
+ * which ignore execute_once; before, by execute_once alone.
  */
 #if PG_VERSION_NUM >= 180000
 #define PGMQ_EXECUTOR_RUN_ARGS \
@@ -213,7 +214,7 @@ pgmq_identity_sequence(Relation rel, AttrNumber attnum)
 #define PGMQ_EXECUTOR_RUN_ARGS \
 	QueryDesc *queryDesc, ScanDirection direction, uint64 count, bool execute_once
 #define PGMQ_EXECUTOR_RUN_PASS queryDesc, direction, count, execute_once
-#define PGMQ_FORBID_PARALLEL() (execute_once = false)
+#define PGMQ_FORBID_PARALLEL() (execute_once = false, queryDesc->already_executed = true)
 #endif
 
 #if PG_VERSION_NUM < 150000

@@ -149,6 +149,7 @@ extern void pgmq_xact_guard_end(bool is_deleted);
 
 /* xact_events.c */
 extern int	pgmq_xact_standing_leases(XactQueue *queue, int **messages);
+extern void pgmq_xact_flush_leases(void);
 extern void pgmq_xact_init(const XactStorage *storage);
 
 /* xact_ring.c: building, settling, waiting, counting */

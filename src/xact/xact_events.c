@@ -75,6 +75,17 @@ write_leases(void (*write) (XactQueue *queue, int *messages, int n))
 }
 
 /*
+ * Write what stands as UPDATEs, which a savepoint or the transaction may still
+ * undo.  Raises errors as an UPDATE does.
+ */
+void
+pgmq_xact_flush_leases(void)
+{
+	if (pgmq_xact.n_leased > 0)
+		write_leases(storage->update_leases);
+}
+
+/*
  * A lease needs no transaction id, so without one nobody would flush it.
  * Where a standby must confirm commits, take one: only the ordinary commit
  * path waits for standbys.
