@@ -88,13 +88,13 @@ say_updated_in_place(ItemPointer tid, TM_FailureData *tmfd)
 /* Begin the guard, waiting for claims and settling what is undecided. */
 static bool
 guard_row(Relation rel, XactQueue *queue, ItemPointer tid, int64 msg_id,
-		  LockWaitPolicy policy)
+		  LockTupleMode mode, LockWaitPolicy policy)
 {
 	VirtualTransactionId owner;
 
 	for (;;)
 	{
-		switch (pgmq_xact_guard_begin(queue, msg_id, tid, &owner))
+		switch (pgmq_xact_guard_begin(queue, msg_id, tid, mode, &owner))
 		{
 			case CLAIM_TAKEN:
 				return true;
@@ -121,9 +121,10 @@ guard_row(Relation rel, XactQueue *queue, ItemPointer tid, int64 msg_id,
  */
 static bool
 wait_for_late_claim(Relation rel, XactQueue *queue, ItemPointer tid,
-					int64 msg_id, LockWaitPolicy policy, bool *is_newer)
+					int64 msg_id, LockTupleMode mode, LockWaitPolicy policy,
+					bool *is_newer)
 {
-	if (!guard_row(rel, queue, tid, msg_id, policy))
+	if (!guard_row(rel, queue, tid, msg_id, mode, policy))
 		return false;
 	*is_newer |= pgmq_xact_guard()->is_newer;
 	pgmq_xact_guard_end(false);
@@ -198,7 +199,7 @@ begin_change(RowChange *change, TM_FailureData *tmfd)
 	if (!change->is_locked)
 		change->was_ours = is_ours;
 	if (!guard_row(change->rel, change->queue, change->tid, msg_id,
-				   change->wait ? LockWaitBlock : LockWaitSkip))
+				   change->mode, change->wait ? LockWaitBlock : LockWaitSkip))
 		return TM_BeingModified;
 	if (pgmq_xact_guard()->is_newer && !change->was_ours &&
 		(change->must_recheck || IsolationUsesXactSnapshot()))
@@ -337,7 +338,7 @@ lock_message(RowLock *lock, XactQueue *queue, ItemPointer tid, int64 msg_id, boo
 	bool		is_covered;		/* no claim can have come before our lock */
 	TM_Result	result;
 
-	if (!guard_row(lock->rel, queue, tid, msg_id, lock->wait_policy))
+	if (!guard_row(lock->rel, queue, tid, msg_id, lock->mode, lock->wait_policy))
 		return TM_WouldBlock;
 	is_newer = pgmq_xact_guard()->is_newer;
 	is_covered = pgmq_xact_guard()->has_slot || pgmq_xact_guard()->is_own || is_ours;
@@ -363,7 +364,7 @@ lock_message(RowLock *lock, XactQueue *queue, ItemPointer tid, int64 msg_id, boo
 		 * this is a newer version, or the ring may know the row only now.
 		 */
 		if (!wait_for_late_claim(lock->rel, queue, &lock->slot->tts_tid, msg_id,
-								 lock->wait_policy, &is_newer))
+								 lock->mode, lock->wait_policy, &is_newer))
 			return TM_WouldBlock;
 		if (is_newer && !is_ours && IsolationUsesXactSnapshot())
 		{

@@ -90,7 +90,7 @@ typedef struct SlotLinks
  *
  *	 0 msg_id   8 visible_at   16 block   20 offset   22 state   23 tree
  *	24 owner   28 lease_seq  (24 undo_last_read_at)   32 read_ct
- *	36 lockers 38 limbo_insert 39 (spare)  40 by_id   48 by_order
+ *	36 lockers 38 limbo_insert 39 is_extend  40 by_id   48 by_order
  */
 typedef struct RingSlot
 {
@@ -112,7 +112,7 @@ typedef struct RingSlot
 	int32		read_ct;
 	uint16		lockers;		/* plain SQL now taking the row's lock */
 	bool		limbo_insert;	/* LIMBO: the row itself is not committed */
-	uint8		spare;
+	bool		is_extend;		/* CLAIMED: by set_vt, so key share locks pass */
 	SlotLinks	by_id;
 	SlotLinks	by_order;
 } RingSlot;

@@ -147,6 +147,8 @@ pgmq_ring_publish(Ring *ring, uint32 *chain, int64 msg_id,
 	if (slot == 0)
 	{
 		pgmq_ring_note_cold(ring, msg_id, visible_at, now);
+		if (visible_at <= now)
+			ring->ready_seq++;	/* who is about to sleep must look again */
 		return 0;
 	}
 	ring_slot(slot)->read_ct = read_ct;
@@ -217,6 +219,7 @@ pgmq_ring_hold(Ring *ring, uint32 slot, SlotState state, uint32 owner)
 		leave_tree(ring, slot);
 	leave_limbo(ring, slot);
 	s->state = (uint8) state;
+	s->is_extend = false;
 	s->u.o.owner = owner;
 }
 

@@ -143,6 +143,7 @@ typedef struct RowGuard
 
 extern ClaimResult pgmq_xact_guard_begin(XactQueue *queue, int64 msg_id,
 										 const ItemPointerData *tid,
+										 LockTupleMode mode,
 										 VirtualTransactionId *owner);
 extern const RowGuard *pgmq_xact_guard(void);
 extern void pgmq_xact_guard_end(bool is_deleted);

@@ -318,6 +318,7 @@ pgmq_xact_claim_any(XactQueue *queue, const MessageRef *ref, int *message,
 	{
 		result = CLAIM_TAKEN;
 		pgmq_ring_hold(ring, current.slot, SLOT_CLAIMED, PGMQ_MY_PROC_NUMBER);
+		ring_slot(current.slot)->is_extend = true;
 	}
 	ring_unlock(ring);
 	if (result == CLAIM_TAKEN)
@@ -459,13 +460,27 @@ is_own_row(XactQueue *queue, const ItemPointerData *tid)
 }
 
 /*
- * Before a heap operation on one row: keep others from claiming it.
- * CLAIM_TAKEN: the guard stands (with or without a slot); CLAIM_FOREIGN: wait
- * for *owner first; CLAIM_UNDECIDED: the slot must be settled first.
+ * Is the slot claimed by another transaction, in a way that a lock of this
+ * strength must wait for?  Caller holds L4.
+ */
+static bool
+is_claimed_by_other(uint32 slot, LockTupleMode mode)
+{
+	RingSlot   *s = ring_slot(slot);
+
+	return s->state == SLOT_CLAIMED && s->u.o.owner != PGMQ_MY_PROC_NUMBER &&
+		!(s->is_extend && mode == LockTupleKeyShare);
+}
+
+/*
+ * Before a heap operation on one row, which locks it in the given mode or
+ * stronger: keep others from claiming it.  CLAIM_TAKEN: the guard stands (with or
+ * without a slot); CLAIM_FOREIGN: wait for *owner first; CLAIM_UNDECIDED: the
+ * slot must be settled first.
  */
 ClaimResult
-pgmq_xact_guard_begin(XactQueue *queue, int64 msg_id,
-					  const ItemPointerData *tid, VirtualTransactionId *owner)
+pgmq_xact_guard_begin(XactQueue *queue, int64 msg_id, const ItemPointerData *tid,
+					  LockTupleMode mode, VirtualTransactionId *owner)
 {
 	RowGuard   *guard = &pgmq_xact.guard;
 	Ring	   *ring = queue->ring;
@@ -486,8 +501,7 @@ pgmq_xact_guard_begin(XactQueue *queue, int64 msg_id,
 			guard->is_newer = seq_is_newer(ring->forgotten_seq, queue->first_seq);
 		else if (ring_slot(slot)->state == SLOT_UNDO)
 			result = CLAIM_UNDECIDED;
-		else if (ring_slot(slot)->state == SLOT_CLAIMED &&
-				 ring_slot(slot)->u.o.owner != PGMQ_MY_PROC_NUMBER)
+		else if (is_claimed_by_other(slot, mode))
 		{
 			result = CLAIM_FOREIGN;
 			*owner = pgmq_backend_vxid(ring_slot(slot)->u.o.owner);

@@ -185,7 +185,9 @@ apply_message(Ring *ring, XactMessage *message, TimestampTz now)
 		slot = pgmq_ring_publish(ring, &pgmq_xact.reserved, message->msg_id,
 								 &message->tid, message->lease.read_ct,
 								 message->lease.visible_at, now);
-		return slot != 0 && ring_slot(slot)->state == SLOT_READY;
+		if (slot == 0)
+			return message->lease.visible_at <= now;	/* cold: a reader loads it */
+		return ring_slot(slot)->state == SLOT_READY;
 	}
 	if ((message->flags & MSG_CLAIMED) == 0 || slot == 0)
 		return 0;
