@@ -49,6 +49,19 @@ pgmq_rows_begin(FunctionCallInfo fcinfo, RowsOut *out)
 	}
 }
 
+/*
+ * Put a row into the tuplestore, its values in line: the stored ones may be
+ * gone before anybody looks at them.
+ */
+static void
+store_row(RowsOut *out, HeapTuple tuple)
+{
+	if (HeapTupleHasExternal(tuple))
+		tuple = toast_flatten_tuple(tuple, out->desc);
+	tuplestore_puttuple(out->store, tuple);
+	heap_freetuple(tuple);
+}
+
 /* The second row: move to a tuplestore, the first row first. */
 static void
 start_store(RowsOut *out)
@@ -66,7 +79,7 @@ start_store(RowsOut *out)
 	out->rsinfo->setResult = out->store;
 	out->rsinfo->setDesc = CreateTupleDescCopy(out->desc);
 	MemoryContextSwitchTo(old);
-	tuplestore_puttuple(out->store, out->first);
+	store_row(out, out->first);
 }
 
 /* Add a row of the composite type. */
@@ -75,9 +88,6 @@ pgmq_rows_add_values(RowsOut *out, Datum *values, bool *nulls)
 {
 	HeapTuple	tuple = heap_form_tuple(out->desc, values, nulls);
 
-	/* The rows may be gone before their values are looked at. */
-	if (HeapTupleHasExternal(tuple))
-		tuple = toast_flatten_tuple(tuple, out->desc);
 	if (out->n++ == 0)
 	{
 		out->first = tuple;
@@ -85,8 +95,7 @@ pgmq_rows_add_values(RowsOut *out, Datum *values, bool *nulls)
 	}
 	if (out->store == NULL)
 		start_store(out);
-	tuplestore_puttuple(out->store, tuple);
-	heap_freetuple(tuple);
+	store_row(out, tuple);
 }
 
 /* Add a row of one column. */
@@ -109,7 +118,7 @@ pgmq_rows_add_scalar(RowsOut *out, Datum value)
 	tuplestore_putvalues(out->store, out->desc, &value, &isnull);
 }
 
-/* What the function returns. */
+/* What the function returns; a single row is made a datum here, in line. */
 Datum
 pgmq_rows_end(RowsOut *out)
 {
