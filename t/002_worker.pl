@@ -30,13 +30,16 @@ sub wait_for_launcher
 	return $pid;
 }
 
+# Returns where the log of the restarted server begins
 sub set_worker
 {
 	my ($state) = @_;
 
 	$node->append_conf('postgresql.conf', "pgmq.worker = $state");
-	$node->restart;
-	return;
+	$node->stop;
+	my $log_start = -s $node->logfile;
+	$node->start;
+	return $log_start;
 }
 
 # ---- rings are built after a start ----
@@ -149,8 +152,7 @@ wait_until('the launcher has gone', sub { launcher_pid() ne $pid });
 queue_works('orphan', 'after its launcher was terminated');
 isnt(wait_for_launcher(), $pid, 'the launcher comes back');
 
-my $log_start = -s $node->logfile;
-set_worker('off');
+my $log_start = set_worker('off');
 queue_works('alone', 'with pgmq.worker = off');
 is($node->safe_psql('postgres', "SELECT count(*) FROM pgmq.read('early', 0, 1000)"), 1000, 'a caller builds the ring');
 like(slurp_file($node->logfile), qr/starting background worker process "pgmq worker/, "the log tells of database workers");
