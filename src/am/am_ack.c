@@ -202,6 +202,7 @@ pgmq_am_delete_message(Relation rel, int64 msg_id, RowSink sink, void *sink_stat
 			again = result == ACK_AGAIN;
 		}
 		pfree(refs);
+		CHECK_FOR_INTERRUPTS();
 	} while (again);
 	return ack_count(queue, deleted);
 }
