@@ -182,6 +182,40 @@ is($node->safe_psql('postgres', 'SELECT count(*) FROM pgmq.q_mixed WHERE vt > no
 	'all kinds mixed: the far future is still there');
 queues_are_sound($node, ['mixed']);
 
+# ---- a message noted as cold gets a slot; what nobody wants comes first ----
+
+# An UPDATE's new row takes the slot that was missing when the message was sent: its id
+# is then the lowest cold one and the lowest ready one.
+$node->safe_psql('postgres', q{
+	SELECT pgmq.create('ballast'), pgmq.create('known_as_cold');
+	SELECT fill('ballast', 1500);
+	SELECT pgmq.send('known_as_cold', '{}');
+	SELECT pgmq.purge_queue('ballast'), pgmq.purge_queue('mixed');
+	UPDATE pgmq.q_known_as_cold SET message = '{"updated": true}'});
+is($node->safe_psql('postgres', q{SELECT msg_id FROM pgmq.read('known_as_cold', 60, 10)}), 1,
+	'a message that was cold and has a slot now is read');
+
+# 300 slots for what does not match, or is locked; the rest of the queue is cold
+$node->safe_psql('postgres', q{
+	SELECT pgmq.create('behind');
+	SELECT fill('ballast', 900);
+	SELECT count(*) FROM pgmq.read('ballast', 3600, 900);
+	SELECT fill('behind', 2000)});
+is($node->safe_psql('postgres', q{
+		SELECT msg_id FROM pgmq.read('behind', 0, 3, '{"n": 1800}');
+		SELECT msg_id FROM pgmq.read('behind', 0, 3, '{"n": 5}')}),
+	"1800\n5", 'a condition finds what lies behind cold messages');
+my $locker = $node->background_psql('postgres');
+$locker->query_safe('BEGIN; SELECT msg_id FROM pgmq.q_behind WHERE msg_id < 1500 FOR UPDATE');
+is($node->safe_psql('postgres', q{SELECT min(msg_id), max(msg_id), count(*) FROM pgmq.read('behind', 60, 10)}),
+	'1500|1509|10', 'a read finds what lies behind locked messages');
+$locker->query_safe('ROLLBACK');
+$locker->quit;
+queues_are_sound($node, [qw(mixed known_as_cold ballast behind)]);
+$node->safe_psql('postgres', q{
+	SELECT pgmq.purge_queue('behind'), pgmq.purge_queue('ballast');
+	SELECT count(*) FROM generate_series(1, 1500) i, pgmq.send('mixed', '{}', 86400 + i % 10)});
+
 # ---- two queues, one pool, already full of the far future of a third ----
 
 $node->safe_psql('postgres', q{
@@ -198,7 +232,7 @@ is(out_of_order($_, 'reader'), 0, "two queues share the pool: every reader of $_
 
 $node->safe_psql('postgres', q{
 	SELECT pgmq.purge_queue('mixed');
-	SELECT pgmq.create('ballast'), pgmq.create('awaited');
+	SELECT pgmq.create('awaited');
 	SELECT fill('ballast', 3000);
 	SELECT count(*) FROM pgmq.read('ballast', 3600, 3000)});
 foreach my $delay (0, 1)

@@ -194,24 +194,51 @@ foreach my $how (qw(pg_cancel_backend pg_terminate_backend))
 
 # ---- what sleeping costs ----
 
-my @consumers = map { start_consumer("idle$_", 30, 'other') } 1 .. $n_consumers;
-wait_for_sleepers($n_consumers, '^idle');
-$node->safe_psql('postgres', 'CHECKPOINT');
-my $trace = q{SELECT pg_current_wal_insert_lsn(), pg_snapshot_xmax(pg_current_snapshot())};
-my $before = $node->safe_psql('postgres', $trace);
-my $switches = sub {
+# How often the idle sessions went to sleep so far
+sub count_switches
+{
 	my $sum = 0;
+
+	return 0 if !-r '/proc/self/status';
 	foreach my $pid (split /\n/, $node->safe_psql('postgres', q{SELECT pid FROM pg_stat_activity WHERE application_name ~ '^idle'}))
 	{
 		$sum += $1 if slurp_file("/proc/$pid/status") =~ /^voluntary_ctxt_switches:\s*(\d+)/m;
 	}
 	return $sum;
-};
-my $wakes = -r '/proc/self/status' ? $switches->() : 0;
-$node->safe_psql('postgres', 'SELECT pg_sleep(2)');
-is($node->safe_psql('postgres', $trace), $before, "$n_consumers sleepers use neither xids nor WAL");
-my $new_wakes = -r '/proc/self/status' ? $switches->() - $wakes : 0;
-cmp_ok($new_wakes, '<', 2 * $n_consumers, "and they sleep: $new_wakes wake-ups in two seconds");
+}
+
+sub sleepers_cost_nothing
+{
+	my ($what) = @_;
+	my $trace = q{SELECT pg_current_wal_insert_lsn(), pg_snapshot_xmax(pg_current_snapshot())};
+
+	local $Test::Builder::Level = $Test::Builder::Level + 1;
+	$node->safe_psql('postgres', 'CHECKPOINT');
+	my $before = $node->safe_psql('postgres', $trace);
+	my $switches = count_switches();
+	$node->safe_psql('postgres', 'SELECT pg_sleep(2)');
+	is($node->safe_psql('postgres', $trace), $before, "$what use neither xids nor WAL");
+	my $wakes = count_switches() - $switches;
+	cmp_ok($wakes, '<', 3 * $n_consumers, "and they sleep: $wakes wake-ups in two seconds");
+	return;
+}
+
+# Those who know that a row is locked must not wake each other for it
+$node->safe_psql('postgres', "SELECT pgmq.send('other', '{}')");
+my $locker = $node->background_psql('postgres');
+$locker->query_safe('BEGIN; SELECT msg_id FROM pgmq.q_other FOR UPDATE');
+my @consumers = map { start_consumer("idle$_", 30, 'other') } 1 .. $n_consumers;
+wait_for_sleepers($n_consumers, '^idle');
+sleepers_cost_nothing("$n_consumers sleepers over a locked row");
+$locker->query_safe('DELETE FROM pgmq.q_other; COMMIT');
+$locker->quit;
+$node->safe_psql('postgres', "SELECT pg_cancel_backend(pid) FROM pg_stat_activity WHERE application_name ~ '^idle'");
+result_of($_) foreach @consumers;
+$_->quit foreach @consumers;
+
+@consumers = map { start_consumer("idle$_", 30, 'other') } 1 .. $n_consumers;
+wait_for_sleepers($n_consumers, '^idle');
+sleepers_cost_nothing("$n_consumers sleepers");
 
 # With nothing found
 my $waited = $node->safe_psql('postgres', q{

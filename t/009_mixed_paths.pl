@@ -116,17 +116,25 @@ SELECT * FROM pgmq.metrics('m');
 SELECT pg_advisory_unlock(1);
 } ]);
 
-# "prepare" must leave leases out of the log, so its leases are of no length (vt 0).
-my @files = map {
-	my ($weight, $name, $text) = @$_;
-	my $file = $node->basedir . "/$name.sql";
-	append_to_file($file, $text);
-	('-f', "$file\@$weight")
-} @scripts;
+# Run clients of all kinds for a while; none may get an error
+sub clients_get_through
+{
+	my ($what, $for_seconds, @kinds) = @_;
+	my @files = map {
+		my ($weight, $name, $text) = @$_;
+		my $file = $node->basedir . "/$name.sql";
+		append_to_file($file, $text);
+		('-f', "$file\@$weight")
+	} @kinds;
 
-$node->command_ok(
-	[ 'pgbench', '-n', '-c', 10, '-j', 2, '-T', $seconds, "--random-seed=$seed", '--max-tries=100', @files, 'postgres' ],
-	'all clients got through');
+	local $Test::Builder::Level = $Test::Builder::Level + 1;
+	return $node->command_ok(
+		[ 'pgbench', '-n', '-c', 10, '-j', 2, '-T', $for_seconds, "--random-seed=$seed", '--max-tries=100', @files, 'postgres' ],
+		$what);
+}
+
+# "prepare" must leave leases out of the log, so its leases are of no length (vt 0).
+clients_get_through('all clients got through', $seconds, @scripts);
 
 is($node->safe_psql('postgres', q{
 SELECT count(*), string_agg(DISTINCT before || ' then ' || way, ', ') FROM
@@ -149,6 +157,29 @@ is($node->safe_psql('postgres', q{
 SELECT queue_length - (SELECT count(*) FROM pgmq.q_m) FROM pgmq.metrics('m')}),
 	'0', 'metrics count what the table holds');
 queues_are_sound($node, ['m']);
+
+# ---- a reader that looks at a locked row is in nobody's way ----
+
+# Who holds a row's lock takes it again, and changes the row, while readers look at it.
+# Two lockers never hold what the other wants: there is nothing to wait for, nor a deadlock.
+$node->safe_psql('postgres', q{
+SELECT pgmq.create('own');
+SELECT count(*) FROM pgmq.send_batch('own', (SELECT array_agg(to_jsonb(i)) FROM generate_series(1, 10) i))});
+clients_get_through(
+	'a lock we hold is ours, whoever looks at the row', 3,
+	[ 2, 'read_own', q{SELECT count(*) FROM pgmq.read('own', 0, 10);} ],
+	[ 1, 'lock_own', q{
+\set id random(1, 10)
+BEGIN;
+SELECT msg_id FROM pgmq.q_own WHERE msg_id = :id FOR UPDATE;
+} . q{
+SELECT 1 / count(*) FROM (SELECT FROM pgmq.q_own WHERE msg_id = :id FOR UPDATE NOWAIT) l;
+SELECT 1 / count(*) FROM (SELECT FROM pgmq.q_own WHERE msg_id = :id FOR UPDATE SKIP LOCKED) l;
+} x 10 . q{
+UPDATE pgmq.q_own SET read_ct = 0 WHERE msg_id = :id;
+COMMIT;
+} ]);
+queues_are_sound($node, ['own']);
 
 $node->stop;
 done_testing();

@@ -97,6 +97,7 @@ extern bool pgmq_am_find_on_page(Relation rel, Buffer buffer,
 
 /* am_lock.c */
 extern void pgmq_am_wait_for(VirtualTransactionId owner);
+extern void pgmq_am_pause(void);
 extern TM_Result pgmq_am_delete_tid(Relation rel, ItemPointer tid, CommandId cid,
 									Snapshot crosscheck, bool wait,
 									bool must_recheck, TM_FailureData *tmfd,
@@ -153,7 +154,8 @@ extern void pgmq_am_restore_lease(Relation rel, const ItemPointerData *tid,
 								  int64 msg_id, const Lease *before);
 
 /* am_load.c */
-extern bool pgmq_am_ready_ring(Relation rel, XactQueue *queue, TimestampTz now);
+extern bool pgmq_am_ready_ring(Relation rel, XactQueue *queue,
+							   const ReadyCursor *cursor, TimestampTz now);
 extern void pgmq_am_settle_all(Relation rel, XactQueue *queue);
 extern void pgmq_am_settle_row(Relation rel, XactQueue *queue, int64 msg_id,
 							   const ItemPointerData *tid);

@@ -15,9 +15,6 @@
 /* Room for rows under one msg_id; more than one row is rare. */
 #define ROWS_PER_ID 4
 
-/* Pause while another backend is in the middle of taking a row's lock. */
-#define LOCKING_PAUSE_US 50
-
 static void
 refuse_snapshot_conflict(void)
 {
@@ -33,7 +30,7 @@ pgmq_am_can_find(Relation rel)
 	XactQueue  *queue = pgmq_xact_queue(rel);
 
 	return pgmq_xact_queue_is_usable(queue) &&
-		pgmq_am_ready_ring(rel, queue, GetCurrentTimestamp());
+		pgmq_am_ready_ring(rel, queue, NULL, GetCurrentTimestamp());
 }
 
 /* What SQL would see of a deleted row's lease columns. */
@@ -96,7 +93,7 @@ resolve_gone(Relation rel, XactQueue *queue, const MessageRef *ref)
 			pgmq_am_settle_row(rel, queue, ref->msg_id, &ref->tid);
 			break;
 		default:
-			pg_usleep(LOCKING_PAUSE_US);
+			pgmq_am_pause();
 			break;
 	}
 	CHECK_FOR_INTERRUPTS();
@@ -225,7 +222,7 @@ extend_row(Relation rel, int message, Row *row, TimestampTz visible_at,
 	}
 	lease.visible_at = visible_at;
 	if (row->has_head)
-		pgmq_xact_set_lease(message, &lease);
+		pgmq_xact_set_lease(message, &lease, true);
 	else
 		pgmq_am_lease_by_update(rel, &tid, &lease);
 	sink(sink_state, row->tuple, &lease);
@@ -289,8 +286,8 @@ extend_ref(Relation rel, XactQueue *queue, const MessageRef *ref,
 		case CLAIM_FOREIGN:
 			pgmq_am_wait_for(owner);
 			return ACK_AGAIN;
-		case CLAIM_LOCKING:
-			pg_usleep(LOCKING_PAUSE_US);	/* it does not wait, so neither long */
+		case CLAIM_BUSY:
+			pgmq_am_pause();
 			return ACK_AGAIN;
 		case CLAIM_UNDECIDED:
 			break;

@@ -190,7 +190,7 @@ pgmq_am_check(Relation rel, CheckSink sink, void *sink_state)
 	TransactionId oldest_xmin;
 
 	if (!pgmq_xact_queue_is_usable(state.queue) ||
-		!pgmq_am_ready_ring(rel, state.queue, GetCurrentTimestamp()))
+		!pgmq_am_ready_ring(rel, state.queue, NULL, GetCurrentTimestamp()))
 		return;
 	pgmq_am_settle_all(rel, state.queue);
 	ring = copy_ring(&state);

@@ -4,8 +4,9 @@
  *
  * Slots are taken under the ring lock and only then looked at on their pages:
  * the ring says what to look at next, the page whether that is true.  What the
- * page refuses stays claimed until the end of the call, so that the next batch
- * brings other messages, and is given back then.
+ * page refuses is given back at once.  A cursor keeps a call from meeting it
+ * again, and its rows in msg_id order: what becomes ready behind the cursor is
+ * for the next call.
  *
  * With a condition the order is turned round: look and filter first, claim
  * what matches, look again.  So a filter hides no message from others.
@@ -31,28 +32,13 @@ typedef struct ClaimState
 	XactQueue  *queue;
 	ClaimRequest *request;
 	TimestampTz now;
+	ReadyCursor cursor;
 	int64		n_done;
 	int64		n_looked;		/* messages looked at, had or not */
 	int		   *own;			/* own candidates, in msg_id order */
 	int			n_own;
 	int			next_own;
-	int		   *refused;		/* claims to give back at the end */
-	int			n_refused;
-	int			max_refused;
 } ClaimState;
-
-static void
-refuse(ClaimState *state, int message)
-{
-	if (state->n_refused == state->max_refused)
-	{
-		state->max_refused = Max(64, state->max_refused * 2);
-		state->refused = state->refused ?
-			repalloc(state->refused, state->max_refused * sizeof(int)) :
-			palloc(state->max_refused * sizeof(int));
-	}
-	state->refused[state->n_refused++] = message;
-}
 
 /* The lease columns as this transaction sees them before the claim. */
 static Lease
@@ -104,7 +90,7 @@ lease_row(ClaimState *state, int message, Row *row)
 	Lease		lease = next_lease(state, &current);
 
 	if (row->has_head)
-		pgmq_xact_set_lease(message, &lease);
+		pgmq_xact_set_lease(message, &lease, false);
 	else
 	{
 		ItemPointerData tid = pgmq_xact_message(message)->tid;
@@ -129,11 +115,8 @@ fill_head(Relation rel, Row *row)
 	row->head.visible_at = lease.visible_at;
 }
 
-/*
- * Look at a message we hold and lease or pop it.  False if it is not to be
- * had; then it is dealt with too.
- */
-static bool
+/* Look at a message we hold and lease or pop it, if it is to be had. */
+static void
 try_message(ClaimState *state, int message)
 {
 	XactMessage *m = pgmq_xact_message(message);
@@ -165,10 +148,10 @@ try_message(ClaimState *state, int message)
 			break;
 		case ROW_LOCKED:
 			state->request->met_locked = true;
-			refuse(state, message);
+			pgmq_xact_refuse(message);
 			break;
 		case ROW_INVISIBLE:
-			refuse(state, message);
+			pgmq_xact_refuse(message);
 			break;
 		case ROW_GONE:
 			pgmq_xact_forget_row(message);
@@ -176,51 +159,51 @@ try_message(ClaimState *state, int message)
 	}
 	if (row.tuple != NULL)
 		heap_freetuple(row.tuple);
-	return row_state == ROW_LIVE;
 }
 
-/* Does the next own candidate come before this msg_id? */
+/* Does the next own candidate come no later than this msg_id? */
 static bool
 own_is_next(const ClaimState *state, int64 msg_id)
 {
 	return state->next_own < state->n_own &&
-		pgmq_xact_message(state->own[state->next_own])->msg_id < msg_id;
+		pgmq_xact_message(state->own[state->next_own])->msg_id <= msg_id;
 }
 
-/* Merge what was taken with our own candidates, lowest msg_id first. */
-static void
-try_merged(ClaimState *state, const int *taken, int n_taken, int wanted)
+static bool
+has_enough(const ClaimState *state)
 {
-	int			t = 0;
-	int			n = 0;
+	return state->n_done >= state->request->max_rows;
+}
 
-	while (n < wanted && (t < n_taken || state->next_own < state->n_own))
-	{
-		bool		take_own = t == n_taken ||
-			own_is_next(state, pgmq_xact_message(taken[t])->msg_id);
-
-		n += try_message(state, take_own ? state->own[state->next_own++] : taken[t++]);
-	}
-	pgmq_xact_give_back_many(state->queue, taken + t, n_taken - t);
+/* Try our own candidates up to this msg_id. */
+static void
+try_own_up_to(ClaimState *state, int64 msg_id)
+{
+	while (!has_enough(state) && own_is_next(state, msg_id))
+		try_message(state, state->own[state->next_own++]);
 }
 
 static void
 claim_in_order(ClaimState *state)
 {
 	int			taken[CLAIM_BATCH];
+	int			wanted;
+	int			n;
 
-	while (state->n_done < state->request->max_rows)
+	do
 	{
-		int			wanted = (int) Min(state->request->max_rows - state->n_done, CLAIM_BATCH);
-		int			n = pgmq_xact_take_ready(state->queue, state->now, wanted, taken);
-
-		if (n == 0 && pgmq_xact_must_load(state->queue, state->now))
-			return;				/* lower ids may be about to come in */
-		try_merged(state, taken, n, wanted);
-		if (n == 0 && state->next_own == state->n_own)
-			break;
+		wanted = (int) Min(state->request->max_rows - state->n_done, CLAIM_BATCH);
+		n = pgmq_xact_take_ready(state->queue, &state->cursor, state->now, wanted, taken);
+		for (int i = 0; i < n; i++)
+		{
+			try_own_up_to(state, pgmq_xact_message(taken[i])->msg_id);
+			if (has_enough(state))
+				pgmq_xact_give_back(taken[i]);
+			else
+				try_message(state, taken[i]);
+		}
 		CHECK_FOR_INTERRUPTS();
-	}
+	} while (n == wanted && !has_enough(state));
 }
 
 /* Does the message at hand contain what the caller asks for? */
@@ -269,46 +252,34 @@ filter_own(ClaimState *state)
 	state->n_own = kept;
 }
 
-static bool
-has_enough(const ClaimState *state)
-{
-	return state->n_done >= state->request->max_rows;
-}
-
 static void
 claim_matching(ClaimState *state)
 {
 	MessageRef	refs[CLAIM_BATCH];
-	MessageRef	last;
-	bool		is_first = true;
 	int			n;
 
 	do
 	{
-		n = pgmq_xact_peek_ready(state->queue, state->now, is_first ? NULL : &last,
-								 CLAIM_BATCH, refs);
-		is_first = false;
+		n = pgmq_xact_peek_ready(state->queue, &state->cursor, state->now, CLAIM_BATCH, refs);
 		for (int i = 0; i < n && !has_enough(state); i++)
 		{
 			int			message;
 
 			CHECK_FOR_INTERRUPTS();
-			while (!has_enough(state) && own_is_next(state, refs[i].msg_id))
-				(void) try_message(state, state->own[state->next_own++]);
+			try_own_up_to(state, refs[i].msg_id);
 			if (!has_enough(state) &&
 				row_matches(state, &refs[i].tid, refs[i].msg_id) &&
-				pgmq_xact_take_ref(state->queue, &refs[i], state->now, &message))
-				(void) try_message(state, message);
+				pgmq_xact_take_ref(state->queue, &refs[i], &message))
+				try_message(state, message);
 		}
-		if (n > 0)
-			last = refs[n - 1];
 	} while (n > 0 && !has_enough(state));
 }
 
 /*
  * Claim what the ring knows, load what is cold, and again, until there is
  * enough.  A pass may find nothing because another backend has begun to load;
- * MAX_EMPTY_PASSES in a row mean that nothing new comes.
+ * MAX_EMPTY_PASSES in a row mean that nothing new comes.  What SQL must find
+ * includes our own messages.
  */
 static void
 claim_with_loads(ClaimState *state)
@@ -325,12 +296,12 @@ claim_with_loads(ClaimState *state)
 			claim_in_order(state);
 		empty_passes = state->n_looked > looked_before ? 0 : empty_passes + 1;
 	} while (!has_enough(state) && empty_passes < MAX_EMPTY_PASSES &&
-			 pgmq_xact_must_load(state->queue, state->now) &&
-			 pgmq_am_ready_ring(state->rel, state->queue, state->now));
-	while (!has_enough(state) && state->next_own < state->n_own)
-		(void) try_message(state, state->own[state->next_own++]);
+			 pgmq_xact_must_load(state->queue, &state->cursor, state->now) &&
+			 pgmq_am_ready_ring(state->rel, state->queue, &state->cursor, state->now));
 	state->request->needs_sql = !has_enough(state) &&
-		pgmq_xact_must_load(state->queue, state->now);
+		pgmq_xact_must_load(state->queue, &state->cursor, state->now);
+	if (!state->request->needs_sql)
+		try_own_up_to(state, PG_INT64_MAX);
 }
 
 /*
@@ -352,8 +323,9 @@ pgmq_am_claim(Relation rel, ClaimRequest *request)
 	state.queue = pgmq_xact_queue(rel);
 	state.request = request;
 	state.now = GetCurrentTimestamp();
+	state.cursor = pgmq_ready_start;
 	if (!pgmq_xact_queue_is_usable(state.queue) ||
-		!pgmq_am_ready_ring(rel, state.queue, state.now))
+		!pgmq_am_ready_ring(rel, state.queue, NULL, state.now))
 	{
 		request->needs_sql = true;
 		return 0;
@@ -362,7 +334,6 @@ pgmq_am_claim(Relation rel, ClaimRequest *request)
 	if (request->has_conditional)
 		filter_own(&state);
 	claim_with_loads(&state);
-	pgmq_xact_give_back_many(state.queue, state.refused, state.n_refused);
 	if (request->is_pop && state.n_done > 0)
 		CommandCounterIncrement();
 	return state.n_done;

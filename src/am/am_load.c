@@ -207,19 +207,23 @@ pgmq_am_settle_all(Relation rel, XactQueue *queue)
 /*
  * Make the ring able to answer: settle undecided messages, build it or
  * load cold messages where that is due.  False if it cannot answer even so
- * (no room in the pool): the caller takes the SQL path.
+ * (no room in the pool): the caller takes the SQL path.  With a cursor only
+ * what comes behind it matters.
  */
 bool
-pgmq_am_ready_ring(Relation rel, XactQueue *queue, TimestampTz now)
+pgmq_am_ready_ring(Relation rel, XactQueue *queue, const ReadyCursor *cursor,
+				   TimestampTz now)
 {
 	bool		has_loaded = false;
 
+	if (cursor == NULL)
+		cursor = &pgmq_ready_start;
 	pgmq_am_settle_all(rel, queue);
-	while (pgmq_xact_must_load(queue, now))
+	while (pgmq_xact_must_load(queue, cursor, now))
 	{
 		if (has_loaded)
 			return false;
-		switch (pgmq_xact_build_begin(queue, now))
+		switch (pgmq_xact_build_begin(queue, cursor, now))
 		{
 			case BUILD_STARTED:
 				scan_table(rel, queue, now);

@@ -30,12 +30,26 @@
 #include "storage/lmgr.h"
 #include "utils/snapmgr.h"
 
+/* Between two looks at a slot that another backend is busy with. */
+#define BUSY_PAUSE_US 50
+
 /* Wait for the end of the transaction that holds a claim. */
 void
 pgmq_am_wait_for(VirtualTransactionId owner)
 {
 	Assert(!pgmq_xact_guard());
 	(void) VirtualXactLock(owner, true);
+	CHECK_FOR_INTERRUPTS();
+}
+
+/*
+ * Wait out another backend that looks at a row, or takes its lock: it waits
+ * for nothing but pages, so neither do we for long.
+ */
+void
+pgmq_am_pause(void)
+{
+	pg_usleep(BUSY_PAUSE_US);
 	CHECK_FOR_INTERRUPTS();
 }
 
@@ -101,6 +115,9 @@ guard_row(Relation rel, XactQueue *queue, ItemPointer tid, int64 msg_id,
 			case CLAIM_UNDECIDED:
 				pgmq_am_settle_row(rel, queue, msg_id, tid);
 				CHECK_FOR_INTERRUPTS();
+				break;
+			case CLAIM_BUSY:
+				pgmq_am_pause();
 				break;
 			default:
 				if (policy == LockWaitSkip)

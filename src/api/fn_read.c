@@ -197,7 +197,7 @@ wait_for_message(XactQueue *ring_queue, TimestampTz stop, int64 interval_ms,
 	}
 	if (met_locked)
 		until = Min(stop, now + Max(interval_ms, 1) * 1000);
-	pgmq_xact_sleep(ring_queue, until, pgmq_wait_event());
+	pgmq_xact_sleep(ring_queue, until, met_locked, pgmq_wait_event());
 }
 
 static void

@@ -74,6 +74,18 @@ typedef enum SlotTree
 
 #define N_SLOT_TREES (TREE_BY_ID + 1)
 
+/*
+ * How far the owner of a CLAIMED slot has come.  LOOKING ends within moments,
+ * whatever becomes of the transaction; the others last until it ends.  The
+ * owner moves on from LOOKING without a lock: others read one byte, old or new.
+ */
+typedef enum SlotStage
+{
+	STAGE_LOOKING = 0,			/* the page is still to be asked */
+	STAGE_LEASED,
+	STAGE_EXTENDED				/* by set_vt, so key share locks pass */
+} SlotStage;
+
 /* Where a new ring's lease_seq starts. */
 #define RING_FIRST_SEQ 1
 
@@ -90,7 +102,7 @@ typedef struct SlotLinks
  *
  *	 0 msg_id   8 visible_at   16 block   20 offset   22 state   23 tree
  *	24 owner   28 lease_seq  (24 undo_last_read_at)   32 read_ct
- *	36 lockers 38 limbo_insert 39 is_extend  40 by_id   48 by_order
+ *	36 lockers 38 limbo_insert 39 stage  40 by_id   48 by_order
  */
 typedef struct RingSlot
 {
@@ -112,7 +124,7 @@ typedef struct RingSlot
 	int32		read_ct;
 	uint16		lockers;		/* plain SQL now taking the row's lock */
 	bool		limbo_insert;	/* LIMBO: the row itself is not committed */
-	bool		is_extend;		/* CLAIMED: by set_vt, so key share locks pass */
+	uint8		stage;			/* CLAIMED: SlotStage */
 	SlotLinks	by_id;
 	SlotLinks	by_order;
 } RingSlot;
@@ -158,6 +170,7 @@ typedef struct Ring
 	uint32		forgotten_seq;	/* highest lease_seq of slots let go */
 	uint64		withdraw_epoch; /* bumped when a message is withdrawn */
 	uint64		ready_seq;		/* bumped when something becomes ready */
+	uint64		refused_seq;	/* bumped when a claim is given back unused */
 
 	/* Cold messages: in the table, not here. */
 	bool		has_cold;
@@ -244,7 +257,9 @@ extern void pgmq_ring_to_undo(Ring *ring, uint32 slot, int32 read_ct,
 extern int	pgmq_ring_mature(Ring *ring, TimestampTz now, int max);
 extern uint32 pgmq_ring_next_ready(const Ring *ring, int64 after_id,
 								   uint32 after_slot);
-extern bool pgmq_ring_must_load(const Ring *ring, TimestampTz now);
+extern bool pgmq_ring_is_cold_first(const Ring *ring, uint32 slot);
+extern bool pgmq_ring_must_load(const Ring *ring, int64 after_id,
+								uint32 after_slot, TimestampTz now);
 extern int	pgmq_ring_discard(Ring *ring, int max);
 extern bool pgmq_ring_evict_delayed(Ring *ring, TimestampTz now);
 extern bool pgmq_ring_evict_last_ready(Ring *ring, int64 above_id,
@@ -252,11 +267,12 @@ extern bool pgmq_ring_evict_last_ready(Ring *ring, int64 above_id,
 extern TimestampTz pgmq_ring_next_event(const Ring *ring);
 
 /* ring_waiters.c */
-extern void pgmq_ring_wait_begin(Ring *ring);
+extern void pgmq_ring_wait_begin(Ring *ring, bool met_locked);
 extern bool pgmq_ring_wait_end(Ring *ring);
 extern bool pgmq_ring_is_waiting(const Ring *ring);
 extern bool pgmq_ring_is_first_waiter(const Ring *ring);
 extern void pgmq_ring_wake(Ring *ring, uint32 n_messages, WakeList *wake);
+extern void pgmq_ring_wake_unaware(Ring *ring, WakeList *wake);
 extern void pgmq_ring_wake_first(const Ring *ring, WakeList *wake);
 extern void pgmq_wake_all(WakeList *wake);
 

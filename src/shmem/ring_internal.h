@@ -24,6 +24,8 @@ typedef struct RingBackend
 {
 	VirtualTransactionId vxid;
 	int			waits_for;		/* index of the ring, or -1 */
+	bool		met_locked;		/* it knows of locked rows and looks again by
+								 * itself */
 	int			next_waiter;
 	int			prev_waiter;
 } RingBackend;

@@ -219,7 +219,7 @@ pgmq_ring_hold(Ring *ring, uint32 slot, SlotState state, uint32 owner)
 		leave_tree(ring, slot);
 	leave_limbo(ring, slot);
 	s->state = (uint8) state;
-	s->is_extend = false;
+	s->stage = STAGE_LEASED;
 	s->u.o.owner = owner;
 }
 
@@ -286,15 +286,23 @@ pgmq_ring_next_ready(const Ring *ring, int64 after_id, uint32 after_slot)
 	return pgmq_tree_next(ring, TREE_READY, after_id, after_slot);
 }
 
+/* Does a cold message come before this one? */
+bool
+pgmq_ring_is_cold_first(const Ring *ring, uint32 slot)
+{
+	return ring->has_cold && ring->cold_low_id < ring_slot(slot)->msg_id;
+}
+
 /*
- * Must the table be scanned before this ring may hand out its lowest message?
- * True while it is not complete, when a cold message has matured, and when the
- * lowest cold message comes before the lowest ready one.
+ * Must the table be scanned before this ring can say which message comes next
+ * behind (after_id, after_slot)?  True while it is not complete, when a cold
+ * message has matured, and when a cold message comes before all that can be
+ * claimed now.
  */
 bool
-pgmq_ring_must_load(const Ring *ring, TimestampTz now)
+pgmq_ring_must_load(const Ring *ring, int64 after_id, uint32 after_slot, TimestampTz now)
 {
-	uint32		first;
+	uint32		next;
 
 	if (ring->phase != RING_COMPLETE)
 		return true;
@@ -304,8 +312,15 @@ pgmq_ring_must_load(const Ring *ring, TimestampTz now)
 		return true;
 	if (ring->cold_low_id == PG_INT64_MAX)
 		return false;
-	first = pgmq_tree_first(ring, TREE_READY);
-	return first == 0 || ring_slot(first)->msg_id > ring->cold_low_id;
+	do
+	{
+		next = pgmq_ring_next_ready(ring, after_id, after_slot);
+		if (next == 0 || pgmq_ring_is_cold_first(ring, next))
+			return true;
+		after_id = ring_slot(next)->msg_id;
+		after_slot = next;
+	} while (ring_slot(next)->lockers > 0);
+	return false;
 }
 
 /*

@@ -40,14 +40,18 @@ unlink_waiter(Ring *ring, int proc_number)
 	me->waits_for = -1;
 }
 
-/* Join the ring's waiters.  Caller holds L4 exclusively. */
+/*
+ * Join the ring's waiters; met_locked: see pgmq_ring_wake_unaware().  Caller
+ * holds L4 exclusively.
+ */
 void
-pgmq_ring_wait_begin(Ring *ring)
+pgmq_ring_wait_begin(Ring *ring, bool met_locked)
 {
 	RingBackend *me = &pgmq_shared->backends[PGMQ_MY_PROC_NUMBER];
 
 	Assert(me->waits_for == -1);
 	me->waits_for = ring->index;
+	me->met_locked = met_locked;
 	me->next_waiter = -1;
 	me->prev_waiter = ring->last_waiter;
 	if (ring->last_waiter >= 0)
@@ -108,6 +112,26 @@ pgmq_ring_wake(Ring *ring, uint32 n_messages, WakeList *wake)
 		unlink_waiter(ring, proc_number);
 		append_to_wake(wake, proc_number);
 	}
+	pgmq_ring_wake_first(ring, wake);
+}
+
+/*
+ * Give a turn to the first waiter that has not met locked rows itself: a claim
+ * that kept it from a message was given back.  One that has looks again in a
+ * while anyway; two of them would keep each other awake for as long as the row
+ * is locked.  Caller holds L4 exclusively.
+ */
+void
+pgmq_ring_wake_unaware(Ring *ring, WakeList *wake)
+{
+	int			proc_number = ring->first_waiter;
+
+	while (proc_number >= 0 && pgmq_shared->backends[proc_number].met_locked)
+		proc_number = pgmq_shared->backends[proc_number].next_waiter;
+	if (proc_number < 0)
+		return;
+	unlink_waiter(ring, proc_number);
+	append_to_wake(wake, proc_number);
 	pgmq_ring_wake_first(ring, wake);
 }
 

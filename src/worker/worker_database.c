@@ -77,7 +77,7 @@ serve_ring(Oid relid)
 
 		if (pgmq_xact_queue_is_usable(queue))
 		{
-			(void) pgmq_am_ready_ring(rel, queue, GetCurrentTimestamp());
+			(void) pgmq_am_ready_ring(rel, queue, NULL, GetCurrentTimestamp());
 			pgmq_am_settle_all(rel, queue);
 		}
 		table_close(rel, NoLock);

@@ -40,7 +40,8 @@ typedef struct XactQueue
 	int64		own_low_id;		/* lowest and highest msg_id sent by us */
 	int64		own_high_id;
 	uint64		seen_ready_seq; /* ring's ready_seq before the last read */
-	uint64		own_give_backs; /* bumps of it that we caused since */
+	uint64		seen_refused_seq;	/* and its refused_seq */
+	uint64		own_refusals;	/* bumps of that that we caused since */
 	bool		is_collapsed;	/* stopped tracking: too many messages */
 	bool		must_rebuild;	/* its ring must be rebuilt after commit */
 	bool		drop_at_commit; /* storage goes away if we commit */
@@ -67,6 +68,15 @@ typedef struct MessageRef
 	ItemPointerData tid;
 	uint32		slot;			/* 0 for an own, unpublished message */
 } MessageRef;
+
+/* Where a call stands in the order of ready messages: behind this one. */
+typedef struct ReadyCursor
+{
+	int64		msg_id;
+	uint32		slot;
+} ReadyCursor;
+
+extern const ReadyCursor pgmq_ready_start;
 
 /* What the storage layer (am/) does for the transaction layer. */
 typedef struct XactStorage
@@ -95,20 +105,19 @@ extern void pgmq_xact_note_drop(const RelFileLocator *locator, Oid relid);
 extern bool pgmq_xact_has_leases(void);
 extern bool pgmq_xact_shown_lease(Relation rel, const ItemPointerData *tid,
 								  int64 msg_id, Lease *lease);
-extern void pgmq_xact_set_lease(int message, const Lease *lease);
+extern void pgmq_xact_set_lease(int message, const Lease *lease, bool is_extend);
 
 /* xact_claim.c */
 extern int	pgmq_xact_own_candidates(XactQueue *queue, TimestampTz now,
 									 int **messages);
-extern int	pgmq_xact_take_ready(XactQueue *queue, TimestampTz now,
-								 int max, int *messages);
-extern int	pgmq_xact_peek_ready(XactQueue *queue, TimestampTz now,
-								 const MessageRef *after, int max,
-								 MessageRef *refs);
+extern int	pgmq_xact_take_ready(XactQueue *queue, ReadyCursor *cursor,
+								 TimestampTz now, int max, int *messages);
+extern int	pgmq_xact_peek_ready(XactQueue *queue, ReadyCursor *cursor,
+								 TimestampTz now, int max, MessageRef *refs);
 extern bool pgmq_xact_take_ref(XactQueue *queue, const MessageRef *ref,
-							   TimestampTz now, int *message);
+							   int *message);
 extern void pgmq_xact_give_back(int message);
-extern void pgmq_xact_give_back_many(XactQueue *queue, const int *messages, int n);
+extern void pgmq_xact_refuse(int message);
 extern void pgmq_xact_forget_row(int message);
 extern int	pgmq_xact_find_by_id(XactQueue *queue, int64 msg_id, int max,
 								 MessageRef *refs);
@@ -118,7 +127,8 @@ typedef enum ClaimResult
 	CLAIM_TAKEN,				/* the slot is ours now, or was */
 	CLAIM_GONE,					/* there is no such slot any more */
 	CLAIM_FOREIGN,				/* another transaction holds it */
-	CLAIM_LOCKING,				/* plain SQL is taking the row's lock */
+	CLAIM_BUSY,					/* another is looking at the row, or taking its
+								 * lock: ask again in a moment */
 	CLAIM_UNDECIDED				/* LIMBO or UNDO: settle it first */
 } ClaimResult;
 
@@ -196,8 +206,10 @@ typedef struct SlotCopy
 } SlotCopy;
 
 extern bool pgmq_xact_has_cold(XactQueue *queue);
-extern bool pgmq_xact_must_load(XactQueue *queue, TimestampTz now);
-extern BuildStart pgmq_xact_build_begin(XactQueue *queue, TimestampTz now);
+extern bool pgmq_xact_must_load(XactQueue *queue, const ReadyCursor *cursor,
+								TimestampTz now);
+extern BuildStart pgmq_xact_build_begin(XactQueue *queue, const ReadyCursor *cursor,
+										TimestampTz now);
 extern uint64 pgmq_xact_build_epoch(XactQueue *queue);
 extern bool pgmq_xact_build_add(XactQueue *queue, uint64 epoch,
 								const ScannedRow *rows, int n,
@@ -231,7 +243,7 @@ extern bool pgmq_xact_is_orphan(XactQueue *queue, int64 msg_id,
 								const ItemPointerData *tid);
 extern void pgmq_xact_watch(XactQueue *queue);
 extern void pgmq_xact_sleep(XactQueue *queue, TimestampTz deadline,
-							uint32 wait_event);
+							bool met_locked, uint32 wait_event);
 extern void pgmq_xact_pass_turn(XactQueue *queue);
 extern void pgmq_xact_note_vacuum(XactQueue *queue);
 

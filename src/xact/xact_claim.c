@@ -34,10 +34,11 @@ pgmq_xact_publish_vxid(void)
 }
 
 /*
- * The slot of a message as far as we still hold it, or 0.  When a transaction
- * (or subtransaction) aborts, others see that before its callback runs, and
- * one of them may have deleted the row, and even committed, since.  Caller
- * holds L4.
+ * The slot of a message as far as we still hold it, or 0.  A slot we claimed
+ * but found unfit can be withdrawn by the transaction that deleted the row,
+ * and its number be another message's by now.  And when a transaction (or
+ * subtransaction) aborts, others see that before its callback runs, and one of
+ * them may have deleted the row, and even committed, since.  Caller holds L4.
  */
 static uint32
 held_slot(const Ring *ring, const XactMessage *message)
@@ -85,6 +86,13 @@ pgmq_xact_release_message(XactMessage *message, uint8 keep, TimestampTz now,
 	if ((keep & (MSG_CLAIMED | MSG_DELETED)) == 0)
 		message->slot = 0;
 	ring_unlock(ring);
+}
+
+/* Do we hold what we think?  For assertions; caller holds L4. */
+bool
+pgmq_xact_holds_slot(const Ring *ring, const XactMessage *message)
+{
+	return held_slot(ring, message) == message->slot;
 }
 
 static int
@@ -169,16 +177,42 @@ message_of_slot(XactQueue *queue, const RingRef *ref)
 	return index;
 }
 
+/* The next slot a call may be given, with the cursor moved there, or 0. */
+static uint32
+next_in_order(const Ring *ring, ReadyCursor *cursor)
+{
+	uint32		slot = pgmq_ring_next_ready(ring, cursor->msg_id, cursor->slot);
+
+	if (slot == 0 || !hands_out(ring) || pgmq_ring_is_cold_first(ring, slot))
+		return 0;
+	cursor->msg_id = ring_slot(slot)->msg_id;
+	cursor->slot = slot;
+	return slot;
+}
+
 /*
- * Claim up to max ready messages, lowest msg_id first; fills messages[] in
- * that order and returns how many.  None is leased yet; the caller looks at
- * the page and then leases, deletes, gives back or forgets each.
+ * A slot becomes ours, until its page has been looked at no longer than that
+ * takes.  Caller holds L4.
+ */
+static void
+hold_to_look(Ring *ring, uint32 slot)
+{
+	pgmq_ring_hold(ring, slot, SLOT_CLAIMED, PGMQ_MY_PROC_NUMBER);
+	ring_slot(slot)->stage = STAGE_LOOKING;
+}
+
+/*
+ * Claim up to max ready messages behind the cursor, lowest msg_id first; fills
+ * messages[] in that order, moves the cursor and returns how many.  None is
+ * leased yet; the caller looks at the page and then leases, deletes, gives
+ * back or forgets each, without waiting for anything.
  *
  * Takes L4 in batches; the list has room before the lock is taken, so that
  * nothing can fail while slots are held that are not on it.
  */
 int
-pgmq_xact_take_ready(XactQueue *queue, TimestampTz now, int max, int *messages)
+pgmq_xact_take_ready(XactQueue *queue, ReadyCursor *cursor, TimestampTz now,
+					 int max, int *messages)
 {
 	Ring	   *ring = queue->ring;
 	RingRef		refs[64];
@@ -194,18 +228,12 @@ pgmq_xact_take_ready(XactQueue *queue, TimestampTz now, int max, int *messages)
 
 		pgmq_xact_make_room(wanted);
 		ring_lock(ring, LW_EXCLUSIVE);
-		slot = hands_out(ring) ? pgmq_tree_first(ring, TREE_READY) : 0;
-		while (slot != 0 && n < wanted &&
-			   (!ring->has_cold || ring_slot(slot)->msg_id < ring->cold_low_id))
+		while (n < wanted && (slot = next_in_order(ring, cursor)) != 0)
 		{
-			int64		msg_id = ring_slot(slot)->msg_id;
-
-			if (ring_slot(slot)->lockers == 0)
-			{
-				pgmq_ring_hold(ring, slot, SLOT_CLAIMED, PGMQ_MY_PROC_NUMBER);
-				pgmq_ring_ref(slot, &refs[n++]);
-			}
-			slot = pgmq_ring_next_ready(ring, msg_id, slot);
+			if (ring_slot(slot)->lockers > 0)
+				continue;
+			hold_to_look(ring, slot);
+			pgmq_ring_ref(slot, &refs[n++]);
 		}
 		ring_unlock(ring);
 		for (int i = 0; i < n; i++)
@@ -217,32 +245,25 @@ pgmq_xact_take_ready(XactQueue *queue, TimestampTz now, int max, int *messages)
 }
 
 /*
- * Look at ready messages behind *after (NULL: from the lowest) without
- * claiming them; returns how many refs were filled.
+ * Look at up to max ready messages behind the cursor without claiming them;
+ * moves the cursor and returns how many refs were filled.
  */
 int
-pgmq_xact_peek_ready(XactQueue *queue, TimestampTz now, const MessageRef *after,
+pgmq_xact_peek_ready(XactQueue *queue, ReadyCursor *cursor, TimestampTz now,
 					 int max, MessageRef *refs)
 {
 	Ring	   *ring = queue->ring;
 	int			n = 0;
 	uint32		slot;
 
-	if (after == NULL)
+	if (cursor->slot == 0)
 		mature_all(ring, now);
 	ring_lock(ring, LW_SHARED);
-	slot = !hands_out(ring) ? 0 : after == NULL ? pgmq_tree_first(ring, TREE_READY) :
-		pgmq_ring_next_ready(ring, after->msg_id, after->slot);
-	for (; slot != 0 && n < max && n < RING_BATCH_SLOTS; n++)
+	while (n < Min(max, RING_BATCH_SLOTS) && (slot = next_in_order(ring, cursor)) != 0)
 	{
-		RingSlot   *s = ring_slot(slot);
-
-		if (ring->has_cold && s->msg_id >= ring->cold_low_id)
-			break;
-		refs[n].msg_id = s->msg_id;
-		ItemPointerSet(&refs[n].tid, s->block, s->offset);
-		refs[n].slot = slot;
-		slot = pgmq_ring_next_ready(ring, s->msg_id, slot);
+		refs[n].msg_id = ring_slot(slot)->msg_id;
+		ItemPointerSet(&refs[n].tid, ring_slot(slot)->block, ring_slot(slot)->offset);
+		refs[n++].slot = slot;
 	}
 	ring_unlock(ring);
 	return n;
@@ -262,8 +283,7 @@ ref_is_current(Ring *ring, const MessageRef *ref, RingRef *now)
 
 /* Claim one ready message that was peeked at; false if it no longer is. */
 bool
-pgmq_xact_take_ref(XactQueue *queue, const MessageRef *ref, TimestampTz now,
-				   int *message)
+pgmq_xact_take_ref(XactQueue *queue, const MessageRef *ref, int *message)
 {
 	Ring	   *ring = queue->ring;
 	RingRef		current;
@@ -275,11 +295,21 @@ pgmq_xact_take_ref(XactQueue *queue, const MessageRef *ref, TimestampTz now,
 	taken = ref_is_current(ring, ref, &current) &&
 		current.state == SLOT_READY && ring_slot(current.slot)->lockers == 0;
 	if (taken)
-		pgmq_ring_hold(ring, current.slot, SLOT_CLAIMED, PGMQ_MY_PROC_NUMBER);
+		hold_to_look(ring, current.slot);
 	ring_unlock(ring);
 	if (taken)
 		*message = message_of_slot(queue, &current);
 	return taken;
+}
+
+/* Has another backend claimed the slot and not yet made up its mind? */
+static bool
+is_being_looked_at(uint32 slot)
+{
+	RingSlot   *s = ring_slot(slot);
+
+	return s->state == SLOT_CLAIMED && s->stage == STAGE_LOOKING &&
+		s->u.o.owner != PGMQ_MY_PROC_NUMBER;
 }
 
 /*
@@ -305,6 +335,8 @@ pgmq_xact_claim_any(XactQueue *queue, const MessageRef *ref, int *message,
 	ring_lock(ring, LW_EXCLUSIVE);
 	if (!ref_is_current(ring, ref, &current))
 		result = CLAIM_GONE;
+	else if (is_being_looked_at(current.slot))
+		result = CLAIM_BUSY;
 	else if (current.state == SLOT_CLAIMED || current.state == SLOT_DELETING)
 	{
 		result = CLAIM_FOREIGN;
@@ -313,12 +345,11 @@ pgmq_xact_claim_any(XactQueue *queue, const MessageRef *ref, int *message,
 	else if (current.state == SLOT_LIMBO || current.state == SLOT_UNDO)
 		result = CLAIM_UNDECIDED;
 	else if (ring_slot(current.slot)->lockers > 0)
-		result = CLAIM_LOCKING;
+		result = CLAIM_BUSY;
 	else
 	{
 		result = CLAIM_TAKEN;
-		pgmq_ring_hold(ring, current.slot, SLOT_CLAIMED, PGMQ_MY_PROC_NUMBER);
-		ring_slot(current.slot)->is_extend = true;
+		hold_to_look(ring, current.slot);
 	}
 	ring_unlock(ring);
 	if (result == CLAIM_TAKEN)
@@ -333,22 +364,44 @@ pgmq_xact_give_back(int index)
 	XactMessage *message = pgmq_xact_message(index);
 	WakeList	wake;
 
-	if ((message->flags & MSG_CLAIMED) == 0 || (message->flags & MSG_LEASED))
+	if ((message->flags & (MSG_CLAIMED | MSG_LEASED | MSG_DELETED)) != MSG_CLAIMED)
 		return;
 	wake.n = 0;
 	pgmq_xact_release_message(message, 0, GetCurrentTimestamp(), &wake);
 	message->flags &= ~MSG_CLAIMED;
-	message->queue->own_give_backs++;
 	pgmq_wake_all(&wake);
 }
 
-/* Give back all of n claims that were not leased or deleted. */
+/*
+ * Give back a claim whose row is not to be had now.  Nothing has become ready;
+ * but who passed the message over because of our claim must not fall asleep
+ * over it.
+ */
 void
-pgmq_xact_give_back_many(XactQueue *queue, const int *messages, int n)
+pgmq_xact_refuse(int index)
 {
-	for (int i = 0; i < n; i++)
-		if ((pgmq_xact_message(messages[i])->flags & MSG_DELETED) == 0)
-			pgmq_xact_give_back(messages[i]);
+	XactMessage *message = pgmq_xact_message(index);
+	Ring	   *ring = message->queue->ring;
+	WakeList	wake;
+	uint32		slot;
+
+	if ((message->flags & (MSG_CLAIMED | MSG_LEASED | MSG_DELETED)) != MSG_CLAIMED ||
+		message->slot == 0)
+		return;
+	wake.n = 0;
+	ring_lock(ring, LW_EXCLUSIVE);
+	slot = held_slot(ring, message);
+	if (slot != 0)
+	{
+		pgmq_ring_settle(ring, slot, GetCurrentTimestamp());
+		ring->refused_seq++;
+		message->queue->own_refusals++;
+		pgmq_ring_wake_unaware(ring, &wake);
+	}
+	ring_unlock(ring);
+	message->slot = 0;
+	message->flags &= ~MSG_CLAIMED;
+	pgmq_wake_all(&wake);
 }
 
 /* Was a message we have just claimed leased since we first saw its queue? */
@@ -369,13 +422,19 @@ pgmq_xact_correct(int index, int32 read_ct, TimestampTz visible_at)
 	XactMessage *message = pgmq_xact_message(index);
 	Ring	   *ring = message->queue->ring;
 
+	uint32		slot;
+
 	message->lease.read_ct = read_ct;
 	message->lease.visible_at = visible_at;
-	if (message->slot == 0 || ring_slot(message->slot)->tree == TREE_WAITING)
+	if (message->slot == 0)
 		return;
 	ring_lock(ring, LW_EXCLUSIVE);
-	ring_slot(message->slot)->read_ct = read_ct;
-	ring_slot(message->slot)->visible_at = visible_at;
+	slot = held_slot(ring, message);
+	if (slot != 0 && ring_slot(slot)->tree != TREE_WAITING)
+	{
+		ring_slot(slot)->read_ct = read_ct;
+		ring_slot(slot)->visible_at = visible_at;
+	}
 	ring_unlock(ring);
 }
 
@@ -385,11 +444,14 @@ pgmq_xact_forget_row(int index)
 {
 	XactMessage *message = pgmq_xact_message(index);
 	Ring	   *ring = message->queue->ring;
+	uint32		slot;
 
 	if (message->slot == 0 || (message->flags & MSG_CLAIMED) == 0)
 		return;
 	ring_lock(ring, LW_EXCLUSIVE);
-	pgmq_ring_withdraw(ring, message->slot);
+	slot = held_slot(ring, message);
+	if (slot != 0)
+		pgmq_ring_withdraw(ring, slot);
 	ring_unlock(ring);
 	message->slot = 0;
 	message->flags &= ~MSG_CLAIMED;
@@ -469,14 +531,14 @@ is_claimed_by_other(uint32 slot, LockTupleMode mode)
 	RingSlot   *s = ring_slot(slot);
 
 	return s->state == SLOT_CLAIMED && s->u.o.owner != PGMQ_MY_PROC_NUMBER &&
-		!(s->is_extend && mode == LockTupleKeyShare);
+		!(s->stage == STAGE_EXTENDED && mode == LockTupleKeyShare);
 }
 
 /*
  * Before a heap operation on one row, which locks it in the given mode or
  * stronger: keep others from claiming it.  CLAIM_TAKEN: the guard stands (with or
- * without a slot); CLAIM_FOREIGN: wait for *owner first; CLAIM_UNDECIDED: the
- * slot must be settled first.
+ * without a slot); CLAIM_FOREIGN: wait for *owner first; CLAIM_BUSY: ask again
+ * in a moment; CLAIM_UNDECIDED: the slot must be settled first.
  */
 ClaimResult
 pgmq_xact_guard_begin(XactQueue *queue, int64 msg_id, const ItemPointerData *tid,
@@ -501,6 +563,8 @@ pgmq_xact_guard_begin(XactQueue *queue, int64 msg_id, const ItemPointerData *tid
 			guard->is_newer = seq_is_newer(ring->forgotten_seq, queue->first_seq);
 		else if (ring_slot(slot)->state == SLOT_UNDO)
 			result = CLAIM_UNDECIDED;
+		else if (is_being_looked_at(slot))
+			result = CLAIM_BUSY;
 		else if (is_claimed_by_other(slot, mode))
 		{
 			result = CLAIM_FOREIGN;
@@ -524,9 +588,12 @@ pgmq_xact_guard_begin(XactQueue *queue, int64 msg_id, const ItemPointerData *tid
 	return result;
 }
 
-/* Record that we deleted the guarded row; holds its slot, if any. */
+/*
+ * Record that we deleted the guarded row; holds its slot, if it has one by
+ * now.
+ */
 static void
-note_delete(const RowGuard *guard, uint32 slot)
+note_delete(const RowGuard *guard)
 {
 	XactQueue  *queue = guard->queue;
 	XactMessage *message;
@@ -553,31 +620,31 @@ note_delete(const RowGuard *guard, uint32 slot)
 	message->flags |= MSG_DELETED;
 
 	/* A load may have seen a row of our own coming: it stays LIMBO. */
-	if (slot != 0 && (message->flags & MSG_SENT) == 0)
+	if (queue->ring != NULL && (message->flags & MSG_SENT) == 0)
 	{
 		pgmq_xact_publish_vxid();
-		message->slot = slot;
 		ring_lock(queue->ring, LW_EXCLUSIVE);
-		pgmq_ring_hold(queue->ring, slot, SLOT_DELETING, PGMQ_MY_PROC_NUMBER);
+		message->slot = pgmq_ring_lookup(queue->ring, guard->msg_id, &guard->tid);
+		if (message->slot != 0)
+			pgmq_ring_hold(queue->ring, message->slot, SLOT_DELETING, PGMQ_MY_PROC_NUMBER);
 		ring_unlock(queue->ring);
 	}
 }
 
-/* Lower the slot's count; returns the slot, or 0 if it is gone. */
-static uint32
+/* Lower the count of the guarded slot, if it is still there. */
+static void
 lower_lockers(const RowGuard *guard)
 {
 	Ring	   *ring = guard->queue->ring;
 	uint32		slot;
 
 	if (ring == NULL || !guard->has_slot)
-		return 0;
+		return;
 	ring_lock(ring, LW_EXCLUSIVE);
 	slot = pgmq_ring_lookup(ring, guard->msg_id, &guard->tid);
 	if (slot != 0 && ring_slot(slot)->lockers > 0)
 		ring_slot(slot)->lockers--;
 	ring_unlock(ring);
-	return slot;
 }
 
 /*
@@ -588,19 +655,10 @@ void
 pgmq_xact_guard_end(bool is_deleted)
 {
 	RowGuard   *guard = &pgmq_xact.guard;
-	uint32		slot = 0;
 
 	Assert(guard->is_active);
 	if (is_deleted)
-	{
-		if (guard->queue->ring != NULL)
-		{
-			ring_lock(guard->queue->ring, LW_SHARED);
-			slot = pgmq_ring_lookup(guard->queue->ring, guard->msg_id, &guard->tid);
-			ring_unlock(guard->queue->ring);
-		}
-		note_delete(guard, slot);
-	}
+		note_delete(guard);
 	lower_lockers(guard);
 	guard->is_active = false;
 }
@@ -646,18 +704,19 @@ pgmq_xact_undo_take(XactQueue *queue, const SlotCopy *copy)
 void
 pgmq_xact_undo_done(void)
 {
-	Ring	   *ring = pgmq_xact.guard.queue->ring;
-	uint32		slot = lower_lockers(&pgmq_xact.guard);
+	RowGuard   *guard = &pgmq_xact.guard;
+	Ring	   *ring = guard->queue->ring;
+	uint32		slot;
 	WakeList	wake;
 
-	Assert(pgmq_xact.guard.is_active);
-	pgmq_xact.guard.is_active = false;
-	if (slot == 0)
-		return;
+	Assert(guard->is_active);
+	guard->is_active = false;
 	wake.n = 0;
 	ring_lock(ring, LW_EXCLUSIVE);
-	if (ring_slot(slot)->state == SLOT_UNDO)
+	slot = pgmq_ring_lookup(ring, guard->msg_id, &guard->tid);
+	if (slot != 0 && ring_slot(slot)->state == SLOT_UNDO)
 	{
+		ring_slot(slot)->lockers--;
 		pgmq_ring_settle(ring, slot, GetCurrentTimestamp());
 		ring->ready_seq++;
 		pgmq_ring_wake(ring, 1, &wake);

@@ -172,6 +172,7 @@ apply_message(Ring *ring, XactMessage *message, TimestampTz now)
 			return 0;
 		if (slot == 0)
 			slot = pgmq_ring_lookup(ring, message->msg_id, &message->tid);
+		Assert(message->slot == 0 || pgmq_xact_holds_slot(ring, message));
 		if (slot != 0)
 			pgmq_ring_withdraw(ring, slot);
 		else
@@ -191,6 +192,7 @@ apply_message(Ring *ring, XactMessage *message, TimestampTz now)
 	}
 	if ((message->flags & MSG_CLAIMED) == 0 || slot == 0)
 		return 0;
+	Assert(pgmq_xact_holds_slot(ring, message));
 	if (message->flags & MSG_LEASED)
 		pgmq_ring_lease(ring, slot, message->lease.read_ct,
 						message->lease.visible_at, now);

@@ -59,6 +59,7 @@ extern void pgmq_xact_log_message(int message);
 extern void pgmq_xact_log_queue(XactQueue *queue);
 extern void pgmq_xact_undo_changes(int nest_level);
 extern void pgmq_xact_merge_changes(int nest_level);
+extern bool pgmq_xact_holds_slot(const Ring *ring, const XactMessage *message);
 extern void pgmq_xact_release_message(XactMessage *message, uint8 keep,
 									  TimestampTz now, WakeList *wake);
 extern void pgmq_xact_publish_vxid(void);

@@ -15,6 +15,8 @@
 #define VACUUM_DEAD_ROWS 1000
 #define VACUUM_DELAY_MS 5000
 
+const ReadyCursor pgmq_ready_start = {PG_INT64_MIN, 0};
+
 /* ---- building ---- */
 
 /* Are there messages that the ring has no slot for, or may there be? */
@@ -29,14 +31,14 @@ pgmq_xact_has_cold(XactQueue *queue)
 	return has_cold;
 }
 
-/* Must the table be scanned before the ring's lowest message is known? */
+/* Must the table be scanned before the ring's next message is known? */
 bool
-pgmq_xact_must_load(XactQueue *queue, TimestampTz now)
+pgmq_xact_must_load(XactQueue *queue, const ReadyCursor *cursor, TimestampTz now)
 {
 	bool		must;
 
 	ring_lock(queue->ring, LW_SHARED);
-	must = pgmq_ring_must_load(queue->ring, now);
+	must = pgmq_ring_must_load(queue->ring, cursor->msg_id, cursor->slot, now);
 	ring_unlock(queue->ring);
 	return must;
 }
@@ -63,7 +65,7 @@ discard_all(Ring *ring)
  * reaches it.
  */
 BuildStart
-pgmq_xact_build_begin(XactQueue *queue, TimestampTz now)
+pgmq_xact_build_begin(XactQueue *queue, const ReadyCursor *cursor, TimestampTz now)
 {
 	Ring	   *ring = queue->ring;
 	BuildStart	start = BUILD_STARTED;
@@ -73,7 +75,7 @@ pgmq_xact_build_begin(XactQueue *queue, TimestampTz now)
 	ring_lock(ring, LW_EXCLUSIVE);
 	if (ring->phase == RING_BUILDING)
 		start = BUILD_BY_ANOTHER;
-	else if (!pgmq_ring_must_load(ring, now))
+	else if (!pgmq_ring_must_load(ring, cursor->msg_id, cursor->slot, now))
 		start = BUILD_NOT_NEEDED;
 	else
 	{

@@ -309,9 +309,12 @@ pgmq_xact_has_leases(void)
 	return pgmq_xact.n_leased > 0;
 }
 
-/* A claimed (or own) message is leased with these values. */
+/*
+ * A claimed (or own) message is leased with these values; is_extend: only its
+ * visible_at changes.
+ */
 void
-pgmq_xact_set_lease(int index, const Lease *lease)
+pgmq_xact_set_lease(int index, const Lease *lease, bool is_extend)
 {
 	XactMessage *message = pgmq_xact_message(index);
 
@@ -322,6 +325,10 @@ pgmq_xact_set_lease(int index, const Lease *lease)
 		pgmq_xact.n_leased++;
 	message->flags |= MSG_LEASED;
 	message->lease = *lease;
+
+	/* Our own slot, one byte: see SlotStage. */
+	if (message->slot != 0 && ring_slot(message->slot)->stage == STAGE_LOOKING)
+		ring_slot(message->slot)->stage = is_extend ? STAGE_EXTENDED : STAGE_LEASED;
 }
 
 /*

@@ -5,7 +5,12 @@
  * The interleaving to beware of: a consumer finds nothing, a commit publishes,
  * the consumer falls asleep.  So the ring counts what becomes ready
  * (ready_seq); the consumer notes the count before it looks and does not sleep
- * if it has moved for other reasons than its own give-backs.
+ * if it has moved.
+ *
+ * The other one: A claims a message to look at its row, B finds nothing, A
+ * finds the row locked and gives the claim back, B falls asleep; nobody will
+ * tell B when the lock is gone.  So give-backs are counted too (refused_seq).
+ * Only who has met locked rows does not mind them: it looks again in a while.
  *
  * A waiter that was given a turn and leaves, with a message or without, by
  * return or by error, passes the turn on if anything is left.
@@ -23,22 +28,24 @@ pgmq_xact_watch(XactQueue *queue)
 {
 	ring_lock(queue->ring, LW_SHARED);
 	queue->seen_ready_seq = queue->ring->ready_seq;
+	queue->seen_refused_seq = queue->ring->refused_seq;
 	ring_unlock(queue->ring);
-	queue->own_give_backs = 0;
+	queue->own_refusals = 0;
 }
 
 /* Join the waiters unless something became ready since the last watch. */
 static bool
-begin_sleep(XactQueue *queue)
+begin_sleep(XactQueue *queue, bool met_locked)
 {
 	Ring	   *ring = queue->ring;
 	bool		is_quiet;
 
 	ring_lock(ring, LW_EXCLUSIVE);
 	is_quiet = ring->phase == RING_COMPLETE &&
-		ring->ready_seq == queue->seen_ready_seq + queue->own_give_backs;
+		ring->ready_seq == queue->seen_ready_seq &&
+		(met_locked || ring->refused_seq == queue->seen_refused_seq + queue->own_refusals);
 	if (is_quiet)
-		pgmq_ring_wait_begin(ring);
+		pgmq_ring_wait_begin(ring, met_locked);
 	ring_unlock(ring);
 	if (is_quiet)
 		pgmq_xact.waiting = queue;
@@ -87,14 +94,16 @@ sleep_is_over(XactQueue *queue, TimestampTz deadline, TimestampTz *until)
 
 /*
  * Sleep until a message may be ready or the deadline has come.  Returns at
- * once if something became ready since the last watch.
+ * once if something became ready since the last watch.  met_locked: the caller
+ * passed over locked rows, and looks again at the deadline.
  */
 void
-pgmq_xact_sleep(XactQueue *queue, TimestampTz deadline, uint32 wait_event)
+pgmq_xact_sleep(XactQueue *queue, TimestampTz deadline, bool met_locked,
+				uint32 wait_event)
 {
 	TimestampTz until;
 
-	if (!begin_sleep(queue))
+	if (!begin_sleep(queue, met_locked))
 		return;
 	while (!sleep_is_over(queue, deadline, &until))
 	{
