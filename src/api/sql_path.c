@@ -30,9 +30,30 @@
 	"FROM cte WHERE m.msg_id OPERATOR(pg_catalog.=) cte.msg_id RETURNING " M_COLUMNS ") " \
 	"SELECT " ROW_COLUMNS " FROM leased ORDER BY msg_id"
 
+/*
+ * Grouped reads: $3 is the time.  Each begins with one look at the table for the
+ * groups; what it then locks is looked at again by the server's rules.
+ */
+#define GROUP_KEY(row) \
+	"COALESCE(" row "headers OPERATOR(pg_catalog.->>) 'x-pgmq-group', '_default_fifo_group')"
+#define HEAD_AND_VISIBLE \
+	"pg_catalog.min(msg_id) AS head, " \
+	"pg_catalog.min(msg_id) FILTER (WHERE vt OPERATOR(pg_catalog.<=) $3) AS visible"
+#define LEASE_CHOSEN(returning, order_by) \
+	"leased AS (UPDATE %1$s m SET last_read_at = $3, " \
+	"vt = $3 OPERATOR(pg_catalog.+) pg_catalog.make_interval(secs => $2), " \
+	"read_ct = read_ct OPERATOR(pg_catalog.+) 1 " \
+	"FROM chosen c WHERE m.msg_id OPERATOR(pg_catalog.=) c.msg_id RETURNING " returning M_COLUMNS ") " \
+	"SELECT " ROW_COLUMNS " FROM leased ORDER BY " order_by
+#define LOCKED_HEADS \
+	"locked AS (SELECT msg_id FROM %1$s WHERE msg_id OPERATOR(pg_catalog.=) ANY (SELECT head FROM heads) " \
+	"AND vt OPERATOR(pg_catalog.<=) $3 FOR UPDATE SKIP LOCKED), "
+
 typedef struct Statement
 {
-	const char *text;			/* %1$s the queue, %2$s the archive */
+	const char *text;			/* %1$s the queue, %2$s the archive; by kind of
+								 * queue: %3$s a condition, %4$u a seed.  Who
+								 * uses one must use those before it. */
 	int			n_args;
 	Oid			types[3];
 } Statement;
@@ -55,6 +76,44 @@ static const Statement statements[] = {
 	[SQL_READ_IF] = {
 		READ_STATEMENT(" AND message OPERATOR(pg_catalog.@>) $3"),
 		3, {INT4OID, FLOAT8OID, JSONBOID}
+	},
+	[SQL_READ_GROUPED] = {
+		"WITH heads AS (SELECT grp, visible AS head FROM (SELECT " GROUP_KEY("") " AS grp, "
+		HEAD_AND_VISIBLE " FROM %1$s GROUP BY 1) g WHERE head OPERATOR(pg_catalog.=) visible), "
+		LOCKED_HEADS
+		"ranked AS (SELECT m.msg_id, pg_catalog.row_number() OVER (ORDER BY h.head, m.msg_id) AS place "
+		"FROM %1$s m JOIN heads h ON " GROUP_KEY("m.") " OPERATOR(pg_catalog.=) h.grp "
+		"WHERE m.vt OPERATOR(pg_catalog.<=) $3 "
+		"AND h.head OPERATOR(pg_catalog.=) ANY (SELECT msg_id FROM locked)), "
+		"chosen AS (SELECT msg_id FROM %1$s WHERE msg_id OPERATOR(pg_catalog.=) ANY "
+		"(SELECT msg_id FROM ranked WHERE place OPERATOR(pg_catalog.<=) $1) "
+		"AND vt OPERATOR(pg_catalog.<=) $3 FOR UPDATE SKIP LOCKED), "
+		LEASE_CHOSEN("", "msg_id"),
+		3, {INT4OID, FLOAT8OID, TIMESTAMPTZOID}
+	},
+	[SQL_READ_GROUPED_RR] = {
+		"WITH heads AS (SELECT grp, head FROM (SELECT " GROUP_KEY("") " AS grp, "
+		HEAD_AND_VISIBLE " FROM %1$s GROUP BY 1) g WHERE head OPERATOR(pg_catalog.=) visible), "
+		LOCKED_HEADS
+		"held AS MATERIALIZED (SELECT grp, head FROM heads WHERE %2$.0s%3$s AND "
+		"pg_catalog.pg_try_advisory_xact_lock(pg_catalog.hashtextextended(grp, %4$u))), "
+		"layered AS (SELECT m.msg_id, h.head, pg_catalog.row_number() OVER (PARTITION BY h.grp ORDER BY m.msg_id) AS layer "
+		"FROM %1$s m JOIN held h ON " GROUP_KEY("m.") " OPERATOR(pg_catalog.=) h.grp "
+		"WHERE m.vt OPERATOR(pg_catalog.<=) $3), "
+		"ranked AS (SELECT msg_id, pg_catalog.row_number() OVER (ORDER BY layer, head) AS place FROM layered), "
+		"chosen AS (SELECT m.msg_id, r.place FROM %1$s m JOIN ranked r "
+		"ON m.msg_id OPERATOR(pg_catalog.=) r.msg_id WHERE r.place OPERATOR(pg_catalog.<=) $1 "
+		"AND m.vt OPERATOR(pg_catalog.<=) $3 FOR UPDATE OF m SKIP LOCKED), "
+		LEASE_CHOSEN("c.place, ", "place"),
+		3, {INT4OID, FLOAT8OID, TIMESTAMPTZOID}
+	},
+	[SQL_READ_GROUPED_HEAD] = {
+		"WITH heads AS (SELECT head FROM (SELECT " HEAD_AND_VISIBLE
+		" FROM %1$s GROUP BY " GROUP_KEY("") ") g WHERE head OPERATOR(pg_catalog.=) visible), "
+		"chosen AS (SELECT msg_id FROM %1$s WHERE msg_id OPERATOR(pg_catalog.=) ANY (SELECT head FROM heads) "
+		"AND vt OPERATOR(pg_catalog.<=) $3 ORDER BY msg_id LIMIT $1 FOR UPDATE SKIP LOCKED), "
+		LEASE_CHOSEN("", "msg_id"),
+		3, {INT4OID, FLOAT8OID, TIMESTAMPTZOID}
 	},
 	[SQL_POP] = {
 		"WITH cte AS (SELECT msg_id FROM %1$s "
@@ -130,6 +189,12 @@ qualified(Relation rel)
 									  RelationGetRelationName(rel));
 }
 
+/*
+ * On a hot queue the fast path holds a group by its head, not by an advisory
+ * lock, and groups of other queues do not matter.
+ */
+#define HOT_HEAD_CONDITION "head OPERATOR(pg_catalog.=) ANY (SELECT msg_id FROM locked)"
+
 /* The kept plan of a verb on a table; inside SPI. */
 static SPIPlanPtr
 get_plan(SqlVerb verb, Relation rel, const char *archive)
@@ -148,7 +213,9 @@ get_plan(SqlVerb verb, Relation rel, const char *archive)
 		SPI_freeplan(entry->plan);
 	entry->plan = NULL;
 	text = psprintf(statement->text, qualified(rel),
-					quote_qualified_identifier("pgmq", archive));
+					quote_qualified_identifier("pgmq", archive),
+					pgmq_am_is_ours(rel) ? HOT_HEAD_CONDITION : "true",
+					pgmq_am_is_ours(rel) ? RelationGetRelid(rel) : 0);
 	memcpy(types, statement->types, sizeof(types));
 	entry->plan = SPI_prepare(text, statement->n_args, types);
 	if (entry->plan == NULL || SPI_keepplan(entry->plan) != 0)

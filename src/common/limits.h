@@ -21,4 +21,7 @@
 #define CHECK_RETRIES 40
 #define CHECK_RETRY_MS 25
 
+/* Claims by group per hold of a ring's lock. */
+#define RING_HEADS_BATCH 64
+
 #endif							/* PGMQ_LIMITS_H */

@@ -102,6 +102,8 @@ reset_ring(Ring *ring, const RelFileLocator *locator, Oid relid, RingPhase phase
 	ring->phase = phase;
 	ring->builder = -1;
 	ring->must_discard = false;
+	ring->must_rescan = false;
+	ring->is_grouped = false;
 	memset(ring->roots, 0, sizeof(ring->roots));
 	memset(ring->counts, 0, sizeof(ring->counts));
 	ring->n_limbo_inserts = 0;
@@ -165,6 +167,7 @@ empty_ring(Ring *ring)
 		{
 			if (ring_slot(slot)->tree != TREE_NONE)
 				pgmq_tree_remove(ring, ring_slot(slot)->tree, slot);
+			pgmq_group_leave(ring, slot);
 			pgmq_tree_remove(ring, TREE_BY_ID, slot);
 			pgmq_pool_free(slot);
 		}

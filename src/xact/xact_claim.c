@@ -131,9 +131,10 @@ pgmq_xact_own_candidates(XactQueue *queue, TimestampTz now, int **messages)
 }
 
 /* Move all that has matured to READY, letting the lock go in between. */
-static void
-mature_all(Ring *ring, TimestampTz now)
+void
+pgmq_xact_mature(XactQueue *queue, TimestampTz now)
 {
+	Ring	   *ring = queue->ring;
 	WakeList	wake;
 	int			moved;
 
@@ -163,8 +164,8 @@ hands_out(const Ring *ring)
  * A new entry for a slot we now hold; room must have been made.  An older
  * entry of the same row has nothing left in it, and look-ups find the newest.
  */
-static int
-message_of_slot(XactQueue *queue, const RingRef *ref)
+int
+pgmq_xact_message_of_slot(XactQueue *queue, const RingRef *ref)
 {
 	int			index = pgmq_xact_add_message(queue, &ref->tid, ref->msg_id);
 	XactMessage *message = pgmq_xact_message(index);
@@ -194,8 +195,8 @@ next_in_order(const Ring *ring, ReadyCursor *cursor)
  * A slot becomes ours, until its page has been looked at no longer than that
  * takes.  Caller holds L4.
  */
-static void
-hold_to_look(Ring *ring, uint32 slot)
+void
+pgmq_xact_hold_to_look(Ring *ring, uint32 slot)
 {
 	pgmq_ring_hold(ring, slot, SLOT_CLAIMED, PGMQ_MY_PROC_NUMBER);
 	ring_slot(slot)->stage = STAGE_LOOKING;
@@ -219,7 +220,7 @@ pgmq_xact_take_ready(XactQueue *queue, ReadyCursor *cursor, TimestampTz now,
 	int			taken = 0;
 
 	pgmq_xact_publish_vxid();
-	mature_all(ring, now);
+	pgmq_xact_mature(queue, now);
 	while (taken < max)
 	{
 		int			wanted = Min(max - taken, (int) lengthof(refs));
@@ -232,12 +233,12 @@ pgmq_xact_take_ready(XactQueue *queue, ReadyCursor *cursor, TimestampTz now,
 		{
 			if (ring_slot(slot)->lockers > 0)
 				continue;
-			hold_to_look(ring, slot);
+			pgmq_xact_hold_to_look(ring, slot);
 			pgmq_ring_ref(slot, &refs[n++]);
 		}
 		ring_unlock(ring);
 		for (int i = 0; i < n; i++)
-			messages[taken++] = message_of_slot(queue, &refs[i]);
+			messages[taken++] = pgmq_xact_message_of_slot(queue, &refs[i]);
 		if (n < wanted)
 			break;
 	}
@@ -257,7 +258,7 @@ pgmq_xact_peek_ready(XactQueue *queue, ReadyCursor *cursor, TimestampTz now,
 	uint32		slot;
 
 	if (cursor->slot == 0)
-		mature_all(ring, now);
+		pgmq_xact_mature(queue, now);
 	ring_lock(ring, LW_SHARED);
 	while (n < Min(max, RING_BATCH_SLOTS) && (slot = next_in_order(ring, cursor)) != 0)
 	{
@@ -295,10 +296,10 @@ pgmq_xact_take_ref(XactQueue *queue, const MessageRef *ref, int *message)
 	taken = ref_is_current(ring, ref, &current) &&
 		current.state == SLOT_READY && ring_slot(current.slot)->lockers == 0;
 	if (taken)
-		hold_to_look(ring, current.slot);
+		pgmq_xact_hold_to_look(ring, current.slot);
 	ring_unlock(ring);
 	if (taken)
-		*message = message_of_slot(queue, &current);
+		*message = pgmq_xact_message_of_slot(queue, &current);
 	return taken;
 }
 
@@ -349,11 +350,11 @@ pgmq_xact_claim_any(XactQueue *queue, const MessageRef *ref, int *message,
 	else
 	{
 		result = CLAIM_TAKEN;
-		hold_to_look(ring, current.slot);
+		pgmq_xact_hold_to_look(ring, current.slot);
 	}
 	ring_unlock(ring);
 	if (result == CLAIM_TAKEN)
-		*message = message_of_slot(queue, &current);
+		*message = pgmq_xact_message_of_slot(queue, &current);
 	return result;
 }
 
@@ -570,6 +571,8 @@ pgmq_xact_guard_begin(XactQueue *queue, int64 msg_id, const ItemPointerData *tid
 			result = CLAIM_FOREIGN;
 			*owner = pgmq_backend_vxid(ring_slot(slot)->u.o.owner);
 		}
+		else if (ring_slot(slot)->lockers == MAX_LOCKERS)
+			result = CLAIM_BUSY;
 		else
 		{
 			guard->has_slot = true;

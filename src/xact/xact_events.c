@@ -185,7 +185,7 @@ apply_message(Ring *ring, XactMessage *message, TimestampTz now)
 			return 0;			/* the scan to come will see it */
 		slot = pgmq_ring_publish(ring, &pgmq_xact.reserved, message->msg_id,
 								 &message->tid, message->lease.read_ct,
-								 message->lease.visible_at, now);
+								 message->lease.visible_at, message->group_hash, now);
 		if (slot == 0)
 			return message->lease.visible_at <= now;	/* cold: a reader loads it */
 		return ring_slot(slot)->state == SLOT_READY;
@@ -319,7 +319,7 @@ prepare_message(Ring *ring, XactMessage *message, TransactionId xid,
 		{
 			slot = pgmq_ring_publish(ring, &pgmq_xact.reserved, message->msg_id,
 									 &message->tid, message->lease.read_ct,
-									 message->lease.visible_at, now);
+									 message->lease.visible_at, message->group_hash, now);
 			if (slot != 0)
 				pgmq_ring_to_limbo(ring, slot, xid, true);
 		}

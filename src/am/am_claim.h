@@ -1,0 +1,34 @@
+/*
+ * am_claim.h
+ *	  What the two orders of claiming share: by msg_id (am_claim.c) and by group
+ *	  (am_claim_group.c).
+ */
+#ifndef PGMQ_AM_CLAIM_H
+#define PGMQ_AM_CLAIM_H
+
+#include "am/am.h"
+
+typedef struct ClaimState
+{
+	Relation	rel;
+	XactQueue  *queue;
+	ClaimRequest *request;
+	TimestampTz now;
+	ReadyCursor cursor;
+	int64		n_done;
+	int64		n_looked;		/* messages looked at, had or not */
+	int		   *own;			/* own candidates, in msg_id order */
+	int			n_own;
+	int			next_own;
+} ClaimState;
+
+extern bool pgmq_claim_begin(ClaimState *state, Relation rel, ClaimRequest *request);
+extern RowState pgmq_claim_try(ClaimState *state, int message);
+
+static inline bool
+pgmq_claim_has_enough(const ClaimState *state)
+{
+	return state->n_done >= state->request->max_rows;
+}
+
+#endif							/* PGMQ_AM_CLAIM_H */
