@@ -52,7 +52,7 @@
 typedef struct Statement
 {
 	const char *text;			/* %1$s the queue, %2$s the archive; by kind of
-								 * queue: %3$s a condition, %4$u a seed.  Who
+								 * queue: %3$s what holds a group in _rr.  Who
 								 * uses one must use those before it. */
 	int			n_args;
 	Oid			types[3];
@@ -95,8 +95,7 @@ static const Statement statements[] = {
 		"WITH heads AS (SELECT grp, head FROM (SELECT " GROUP_KEY("") " AS grp, "
 		HEAD_AND_VISIBLE " FROM %1$s GROUP BY 1) g WHERE head OPERATOR(pg_catalog.=) visible), "
 		LOCKED_HEADS
-		"held AS MATERIALIZED (SELECT grp, head FROM heads WHERE %2$.0s%3$s AND "
-		"pg_catalog.pg_try_advisory_xact_lock(pg_catalog.hashtextextended(grp, %4$u))), "
+		"held AS MATERIALIZED (SELECT grp, head FROM heads WHERE %2$.0s%3$s), "
 		"layered AS (SELECT m.msg_id, h.head, pg_catalog.row_number() OVER (PARTITION BY h.grp ORDER BY m.msg_id) AS layer "
 		"FROM %1$s m JOIN held h ON " GROUP_KEY("m.") " OPERATOR(pg_catalog.=) h.grp "
 		"WHERE m.vt OPERATOR(pg_catalog.<=) $3), "
@@ -190,10 +189,14 @@ qualified(Relation rel)
 }
 
 /*
- * On a hot queue the fast path holds a group by its head, not by an advisory
- * lock, and groups of other queues do not matter.
+ * What holds a group for read_grouped_rr.  On a heap queue it is an advisory
+ * lock, whose key does not name the queue: clients may rely on that lock.  On
+ * a hot queue it is the head, as on the fast path: no group is held but those
+ * whose head is, and the server's lock table does not fill with groups.
  */
-#define HOT_HEAD_CONDITION "head OPERATOR(pg_catalog.=) ANY (SELECT msg_id FROM locked)"
+#define HEAP_GROUP_LOCK \
+	"pg_catalog.pg_try_advisory_xact_lock(pg_catalog.hashtextextended(grp, 0))"
+#define HOT_GROUP_LOCK "head OPERATOR(pg_catalog.=) ANY (SELECT msg_id FROM locked)"
 
 /* The kept plan of a verb on a table; inside SPI. */
 static SPIPlanPtr
@@ -214,8 +217,7 @@ get_plan(SqlVerb verb, Relation rel, const char *archive)
 	entry->plan = NULL;
 	text = psprintf(statement->text, qualified(rel),
 					quote_qualified_identifier("pgmq", archive),
-					pgmq_am_is_ours(rel) ? HOT_HEAD_CONDITION : "true",
-					pgmq_am_is_ours(rel) ? RelationGetRelid(rel) : 0);
+					pgmq_am_is_ours(rel) ? HOT_GROUP_LOCK : HEAP_GROUP_LOCK);
 	memcpy(types, statement->types, sizeof(types));
 	entry->plan = SPI_prepare(text, statement->n_args, types);
 	if (entry->plan == NULL || SPI_keepplan(entry->plan) != 0)

@@ -256,7 +256,8 @@ extern uint32 pgmq_tree_next_member(uint32 group, int64 after, uint32 slot);
 
 /* ring_group.c */
 extern bool pgmq_group_join(Ring *ring, uint32 *chain, uint32 slot, uint64 hash);
-extern void pgmq_group_leave(Ring *ring, uint32 slot);
+extern bool pgmq_group_leave(Ring *ring, uint32 slot);
+extern bool pgmq_group_is_led_by(uint32 slot);
 extern void pgmq_group_update(Ring *ring, uint32 slot);
 extern uint32 pgmq_group_find(const Ring *ring, uint64 hash);
 extern uint64 pgmq_group_hash(uint32 group);
@@ -272,7 +273,7 @@ extern uint32 pgmq_ring_publish(Ring *ring, uint32 *chain, int64 msg_id,
 								TimestampTz now);
 extern void pgmq_ring_note_cold(Ring *ring, int64 msg_id,
 								TimestampTz visible_at, TimestampTz now);
-extern void pgmq_ring_withdraw(Ring *ring, uint32 slot);
+extern bool pgmq_ring_withdraw(Ring *ring, uint32 slot);
 extern void pgmq_ring_settle(Ring *ring, uint32 slot, TimestampTz now);
 extern void pgmq_ring_lease(Ring *ring, uint32 slot, int32 read_ct,
 							TimestampTz visible_at, TimestampTz now);
