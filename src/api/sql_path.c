@@ -32,13 +32,16 @@
 
 /*
  * Grouped reads: $3 is the time.  Each begins with one look at the table for the
- * groups; what it then locks is looked at again by the server's rules.
+ * groups; what it then locks is looked at again by the server's rules.  Groups
+ * that may not be read stay, without a head: a condition in their place would
+ * make the planner expect one group, and join 10,000 of them by nested loops.
  */
 #define GROUP_KEY(row) \
 	"COALESCE(" row "headers OPERATOR(pg_catalog.->>) 'x-pgmq-group', '_default_fifo_group')"
-#define HEAD_AND_VISIBLE \
-	"pg_catalog.min(msg_id) AS head, " \
-	"pg_catalog.min(msg_id) FILTER (WHERE vt OPERATOR(pg_catalog.<=) $3) AS visible"
+#define HEAD_IF_VISIBLE \
+	"CASE WHEN pg_catalog.min(msg_id) OPERATOR(pg_catalog.=) " \
+	"pg_catalog.min(msg_id) FILTER (WHERE vt OPERATOR(pg_catalog.<=) $3) " \
+	"THEN pg_catalog.min(msg_id) END AS head"
 #define LEASE_CHOSEN(returning, order_by) \
 	"leased AS (UPDATE %1$s m SET last_read_at = $3, " \
 	"vt = $3 OPERATOR(pg_catalog.+) pg_catalog.make_interval(secs => $2), " \
@@ -78,8 +81,7 @@ static const Statement statements[] = {
 		3, {INT4OID, FLOAT8OID, JSONBOID}
 	},
 	[SQL_READ_GROUPED] = {
-		"WITH heads AS (SELECT grp, visible AS head FROM (SELECT " GROUP_KEY("") " AS grp, "
-		HEAD_AND_VISIBLE " FROM %1$s GROUP BY 1) g WHERE head OPERATOR(pg_catalog.=) visible), "
+		"WITH heads AS (SELECT " GROUP_KEY("") " AS grp, " HEAD_IF_VISIBLE " FROM %1$s GROUP BY 1), "
 		LOCKED_HEADS
 		"ranked AS (SELECT m.msg_id, pg_catalog.row_number() OVER (ORDER BY h.head, m.msg_id) AS place "
 		"FROM %1$s m JOIN heads h ON " GROUP_KEY("m.") " OPERATOR(pg_catalog.=) h.grp "
@@ -92,8 +94,7 @@ static const Statement statements[] = {
 		3, {INT4OID, FLOAT8OID, TIMESTAMPTZOID}
 	},
 	[SQL_READ_GROUPED_RR] = {
-		"WITH heads AS (SELECT grp, head FROM (SELECT " GROUP_KEY("") " AS grp, "
-		HEAD_AND_VISIBLE " FROM %1$s GROUP BY 1) g WHERE head OPERATOR(pg_catalog.=) visible), "
+		"WITH heads AS (SELECT " GROUP_KEY("") " AS grp, " HEAD_IF_VISIBLE " FROM %1$s GROUP BY 1), "
 		LOCKED_HEADS
 		"held AS MATERIALIZED (SELECT grp, head FROM heads WHERE %2$.0s%3$s), "
 		"layered AS (SELECT m.msg_id, h.head, pg_catalog.row_number() OVER (PARTITION BY h.grp ORDER BY m.msg_id) AS layer "
@@ -107,8 +108,7 @@ static const Statement statements[] = {
 		3, {INT4OID, FLOAT8OID, TIMESTAMPTZOID}
 	},
 	[SQL_READ_GROUPED_HEAD] = {
-		"WITH heads AS (SELECT head FROM (SELECT " HEAD_AND_VISIBLE
-		" FROM %1$s GROUP BY " GROUP_KEY("") ") g WHERE head OPERATOR(pg_catalog.=) visible), "
+		"WITH heads AS (SELECT " HEAD_IF_VISIBLE " FROM %1$s GROUP BY " GROUP_KEY("") "), "
 		"chosen AS (SELECT msg_id FROM %1$s WHERE msg_id OPERATOR(pg_catalog.=) ANY (SELECT head FROM heads) "
 		"AND vt OPERATOR(pg_catalog.<=) $3 ORDER BY msg_id LIMIT $1 FOR UPDATE SKIP LOCKED), "
 		LEASE_CHOSEN("", "msg_id"),
@@ -195,7 +195,8 @@ qualified(Relation rel)
  * whose head is, and the server's lock table does not fill with groups.
  */
 #define HEAP_GROUP_LOCK \
-	"pg_catalog.pg_try_advisory_xact_lock(pg_catalog.hashtextextended(grp, 0))"
+	"CASE WHEN head IS NOT NULL THEN " \
+	"pg_catalog.pg_try_advisory_xact_lock(pg_catalog.hashtextextended(grp, 0)) END"
 #define HOT_GROUP_LOCK "head OPERATOR(pg_catalog.=) ANY (SELECT msg_id FROM locked)"
 
 /* The kept plan of a verb on a table; inside SPI. */
