@@ -188,6 +188,11 @@ typedef struct Ring
 	uint64		ready_seq;		/* bumped when something becomes ready */
 	uint64		refused_seq;	/* bumped when a claim is given back unused */
 
+	/* What became ready out of order, for readers who know what came before */
+	int64		highest_ready;	/* highest msg_id that was ever READY */
+	uint64		late_seq;		/* messages READY below it since; never reset */
+	int64		late_ids[RING_LATE_LOG];	/* the last of them */
+
 	/* Cold messages: in the table, not here. */
 	bool		has_cold;
 	int64		cold_low_id;	/* lowest id known to be cold and visible */

@@ -110,6 +110,8 @@ reset_ring(Ring *ring, const RelFileLocator *locator, Oid relid, RingPhase phase
 	pg_atomic_write_u32(&ring->n_undo, 0);
 	pg_atomic_write_u64(&ring->high_id, (uint64) PG_INT64_MIN);
 	ring->lease_seq = ring->forgotten_seq = RING_FIRST_SEQ;
+	ring->highest_ready = PG_INT64_MIN;
+	ring->late_seq = ++pgmq_shared->n_rings_made << 32; /* never seen before */
 	ring->has_cold = false;
 	ring->cold_low_id = PG_INT64_MAX;
 	ring->cold_next_at = DT_NOEND;

@@ -41,6 +41,9 @@ typedef struct RingShared
 	PaddedRing *rings;
 	RingBackend *backends;
 
+	/* guarded by L3 */
+	uint64		n_rings_made;
+
 	/* guarded by free_mutex */
 	slock_t		free_mutex;
 	uint32		free_head;

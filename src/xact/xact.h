@@ -118,7 +118,9 @@ extern int	pgmq_xact_peek_ready(XactQueue *queue, ReadyCursor *cursor,
 								 TimestampTz now, int max, MessageRef *refs);
 extern void pgmq_xact_mature(XactQueue *queue, TimestampTz now);
 extern bool pgmq_xact_take_ref(XactQueue *queue, const MessageRef *ref,
-							   int *message);
+							   int *message, bool *is_busy);
+extern uint64 pgmq_xact_late_seq(XactQueue *queue);
+extern int	pgmq_xact_late_arrivals(XactQueue *queue, uint64 *seq, int64 *ids);
 extern void pgmq_xact_give_back(int message);
 extern void pgmq_xact_refuse(int message);
 extern void pgmq_xact_forget_row(int message);

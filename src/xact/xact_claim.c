@@ -245,6 +245,37 @@ pgmq_xact_take_ready(XactQueue *queue, ReadyCursor *cursor, TimestampTz now,
 	return taken;
 }
 
+uint64
+pgmq_xact_late_seq(XactQueue *queue)
+{
+	uint64		seq;
+
+	ring_lock(queue->ring, LW_SHARED);
+	seq = queue->ring->late_seq;
+	ring_unlock(queue->ring);
+	return seq;
+}
+
+/*
+ * The ids of messages that became ready out of order since *seq; moves it and
+ * returns how many (ids has room for RING_LATE_LOG), or -1 if the log does not
+ * reach back so far.
+ */
+int
+pgmq_xact_late_arrivals(XactQueue *queue, uint64 *seq, int64 *ids)
+{
+	Ring	   *ring = queue->ring;
+	int			n = -1;
+
+	ring_lock(ring, LW_SHARED);
+	if (ring->late_seq - *seq <= RING_LATE_LOG)
+		for (n = 0; *seq < ring->late_seq; (*seq)++)
+			ids[n++] = ring->late_ids[*seq % RING_LATE_LOG];
+	*seq = ring->late_seq;
+	ring_unlock(ring);
+	return n;
+}
+
 /*
  * Look at up to max ready messages behind the cursor without claiming them;
  * moves the cursor and returns how many refs were filled.
@@ -282,9 +313,12 @@ ref_is_current(Ring *ring, const MessageRef *ref, RingRef *now)
 	return true;
 }
 
-/* Claim one ready message that was peeked at; false if it no longer is. */
+/*
+ * Claim one ready message that was peeked at; false if it no longer is.
+ * *is_busy: it still is, but plain SQL is taking its row's lock.
+ */
 bool
-pgmq_xact_take_ref(XactQueue *queue, const MessageRef *ref, int *message)
+pgmq_xact_take_ref(XactQueue *queue, const MessageRef *ref, int *message, bool *is_busy)
 {
 	Ring	   *ring = queue->ring;
 	RingRef		current;
@@ -293,8 +327,9 @@ pgmq_xact_take_ref(XactQueue *queue, const MessageRef *ref, int *message)
 	pgmq_xact_publish_vxid();
 	pgmq_xact_make_room(1);
 	ring_lock(ring, LW_EXCLUSIVE);
-	taken = ref_is_current(ring, ref, &current) &&
-		current.state == SLOT_READY && ring_slot(current.slot)->lockers == 0;
+	taken = ref_is_current(ring, ref, &current) && current.state == SLOT_READY;
+	*is_busy = taken && ring_slot(current.slot)->lockers > 0;
+	taken &= !*is_busy;
 	if (taken)
 		pgmq_xact_hold_to_look(ring, current.slot);
 	ring_unlock(ring);
