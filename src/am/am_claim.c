@@ -15,6 +15,7 @@
 
 #include "access/xact.h"
 #include "am/am.h"
+#include "common/clock.h"
 #include "common/int.h"
 #include "utils/builtins.h"
 #include "utils/jsonb.h"
@@ -322,7 +323,7 @@ pgmq_am_claim(Relation rel, ClaimRequest *request)
 	state.rel = rel;
 	state.queue = pgmq_xact_queue(rel);
 	state.request = request;
-	state.now = GetCurrentTimestamp();
+	state.now = pgmq_clock_now();
 	state.cursor = pgmq_ready_start;
 	if (!pgmq_xact_queue_is_usable(state.queue) ||
 		!pgmq_am_ready_ring(rel, state.queue, NULL, state.now))

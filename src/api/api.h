@@ -87,6 +87,8 @@ typedef enum SqlVerb
 	SQL_SET_VT
 } SqlVerb;
 
+#define SQL_MAX_ARGS 4
+
 extern int64 pgmq_sql_run(SqlVerb verb, Relation rel, const char *archive,
 						  Datum *values, const char *nulls, RowsOut *out);
 extern void pgmq_sql_ddl(const char *format,...) pg_attribute_printf(1, 2);

@@ -5,6 +5,7 @@
 #include "common/compat.h"
 
 #include "api/api.h"
+#include "common/clock.h"
 #include "storage/latch.h"
 #include "utils/builtins.h"
 #include "utils/jsonb.h"
@@ -49,9 +50,12 @@ get_conditional(FunctionCallInfo fcinfo, int position, ReadArgs *args)
 static int64
 read_by_sql(QueueTable *queue, const ReadArgs *args, RowsOut *out)
 {
-	Datum		values[3] = {Int32GetDatum(args->qty),
-	Float8GetDatum((double) args->vt_seconds), args->conditional};
-	char		nulls[3] = {args->qty_is_null ? 'n' : ' ', args->vt_is_null ? 'n' : ' ', ' '};
+	TimestampTz now = pgmq_clock_now();
+	TimestampTz visible_at = now + (int64) args->vt_seconds * USECS_PER_SEC;
+	Datum		values[SQL_MAX_ARGS] = {Int32GetDatum(args->qty),
+		TimestampTzGetDatum(now), TimestampTzGetDatum(visible_at), args->conditional};
+	char		nulls[SQL_MAX_ARGS] = {args->qty_is_null ? 'n' : ' ', ' ',
+	args->vt_is_null ? 'n' : ' ', ' '};
 	SqlVerb		verb = args->is_pop ? SQL_POP :
 		(args->has_conditional ? SQL_READ_IF : SQL_READ);
 

@@ -21,11 +21,19 @@
 #define M_COLUMNS \
 	"m.msg_id, m.read_ct, m.enqueued_at, m.last_read_at, m.vt, m.message, m.headers"
 
+/*
+ * Ready by the clock of messages, not by clock_timestamp(), for which see
+ * clock.h.  A function call rather than an operator: an index over vt cannot
+ * serve it, and must not, for where most messages are ready it would sort them
+ * all by msg_id to find the first.
+ */
+#define IS_READY(now) "pg_catalog.timestamptz_le(vt, " now ")"
+
+/* $1 LIMIT, $2 now, $3 the new vt, $4 for the condition */
 #define READ_STATEMENT(condition) \
-	"WITH cte AS (SELECT msg_id FROM %1$s WHERE vt OPERATOR(pg_catalog.<=) pg_catalog.clock_timestamp()" condition \
+	"WITH cte AS (SELECT msg_id FROM %1$s WHERE " IS_READY("$2") condition \
 	" ORDER BY msg_id ASC LIMIT $1 FOR UPDATE SKIP LOCKED), " \
-	"leased AS (UPDATE %1$s m SET last_read_at = pg_catalog.clock_timestamp(), " \
-	"vt = pg_catalog.clock_timestamp() OPERATOR(pg_catalog.+) pg_catalog.make_interval(secs => $2), " \
+	"leased AS (UPDATE %1$s m SET last_read_at = $2, vt = $3, " \
 	"read_ct = read_ct OPERATOR(pg_catalog.+) 1 " \
 	"FROM cte WHERE m.msg_id OPERATOR(pg_catalog.=) cte.msg_id RETURNING " M_COLUMNS ") " \
 	"SELECT " ROW_COLUMNS " FROM leased ORDER BY msg_id"
@@ -34,7 +42,7 @@ typedef struct Statement
 {
 	const char *text;			/* %1$s the queue, %2$s the archive */
 	int			n_args;
-	Oid			types[3];
+	Oid			types[SQL_MAX_ARGS];
 } Statement;
 
 static const Statement statements[] = {
@@ -50,20 +58,20 @@ static const Statement statements[] = {
 		3, {TIMESTAMPTZOID, JSONBARRAYOID, JSONBARRAYOID}
 	},
 	[SQL_READ] = {
-		READ_STATEMENT(""), 2, {INT4OID, FLOAT8OID}
+		READ_STATEMENT(""), 3, {INT4OID, TIMESTAMPTZOID, TIMESTAMPTZOID}
 	},
 	[SQL_READ_IF] = {
-		READ_STATEMENT(" AND message OPERATOR(pg_catalog.@>) $3"),
-		3, {INT4OID, FLOAT8OID, JSONBOID}
+		READ_STATEMENT(" AND message OPERATOR(pg_catalog.@>) $4"),
+		4, {INT4OID, TIMESTAMPTZOID, TIMESTAMPTZOID, JSONBOID}
 	},
 	[SQL_POP] = {
 		"WITH cte AS (SELECT msg_id FROM %1$s "
-		"WHERE vt OPERATOR(pg_catalog.<=) pg_catalog.clock_timestamp() "
+		"WHERE " IS_READY("$2") " "
 		"ORDER BY msg_id ASC LIMIT $1 FOR UPDATE SKIP LOCKED), "
 		"popped AS (DELETE FROM %1$s m "
 		"WHERE m.msg_id OPERATOR(pg_catalog.=) ANY (SELECT msg_id FROM cte) "
 		"RETURNING " M_COLUMNS ") SELECT " ROW_COLUMNS " FROM popped ORDER BY msg_id",
-		1, {INT4OID}
+		2, {INT4OID, TIMESTAMPTZOID}
 	},
 	[SQL_DELETE] = {
 		"DELETE FROM %1$s WHERE msg_id OPERATOR(pg_catalog.=) ANY ($1) RETURNING msg_id",
@@ -137,7 +145,7 @@ get_plan(SqlVerb verb, Relation rel, const char *archive)
 	const Statement *statement = &statements[verb];
 	PlanEntry  *entry = find_entry(verb, RelationGetRelid(rel));
 	char	   *text;
-	Oid			types[3];
+	Oid			types[SQL_MAX_ARGS];
 
 	if (archive == NULL)
 		archive = "";

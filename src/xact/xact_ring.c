@@ -8,6 +8,7 @@
  */
 #include "common/compat.h"
 
+#include "common/clock.h"
 #include "utils/timestamp.h"
 #include "xact/xact_internal.h"
 
@@ -331,7 +332,7 @@ void
 pgmq_xact_settle(XactQueue *queue, const SlotCopy *copy, const ScannedRow *row)
 {
 	Ring	   *ring = queue->ring;
-	TimestampTz now = GetCurrentTimestamp();
+	TimestampTz now = pgmq_clock_now();
 	uint32		slot;
 	WakeList	wake;
 
