@@ -320,6 +320,7 @@ pgmq_am_claim(Relation rel, ClaimRequest *request)
 
 	request->met_locked = false;
 	request->needs_sql = false;
+	request->after_msg_id = pgmq_ready_start.msg_id;
 	state.rel = rel;
 	state.queue = pgmq_xact_queue(rel);
 	state.request = request;
@@ -335,6 +336,7 @@ pgmq_am_claim(Relation rel, ClaimRequest *request)
 	if (request->has_conditional)
 		filter_own(&state);
 	claim_with_loads(&state);
+	request->after_msg_id = state.cursor.msg_id;
 	if (request->is_pop && state.n_done > 0)
 		CommandCounterIncrement();
 	return state.n_done;

@@ -81,13 +81,15 @@ typedef enum SqlVerb
 	SQL_SEND_BATCH,
 	SQL_READ,
 	SQL_READ_IF,
+	SQL_READ_REST,				/* beyond a msg_id */
+	SQL_READ_IF_REST,
 	SQL_POP,
 	SQL_DELETE,
 	SQL_ARCHIVE,
 	SQL_SET_VT
 } SqlVerb;
 
-#define SQL_MAX_ARGS 4
+#define SQL_MAX_ARGS 5
 
 extern int64 pgmq_sql_run(SqlVerb verb, Relation rel, const char *archive,
 						  Datum *values, const char *nulls, RowsOut *out);

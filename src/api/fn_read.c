@@ -47,35 +47,46 @@ get_conditional(FunctionCallInfo fcinfo, int position, ReadArgs *args)
 	args->conditional = JsonbPGetDatum(jsonb);
 }
 
+/* Its statement: for all messages, or for those beyond a msg_id. */
+static SqlVerb
+sql_verb(const ReadArgs *args, bool is_rest)
+{
+	if (args->is_pop)
+		return SQL_POP;
+	if (args->has_conditional)
+		return is_rest ? SQL_READ_IF_REST : SQL_READ_IF;
+	return is_rest ? SQL_READ_REST : SQL_READ;
+}
+
 static int64
-read_by_sql(QueueTable *queue, const ReadArgs *args, RowsOut *out)
+read_by_sql(QueueTable *queue, const ReadArgs *args, SqlVerb verb, int64 after_msg_id,
+			RowsOut *out)
 {
 	TimestampTz now = pgmq_clock_now();
 	TimestampTz visible_at = now + (int64) args->vt_seconds * USECS_PER_SEC;
 	Datum		values[SQL_MAX_ARGS] = {Int32GetDatum(args->qty),
-		TimestampTzGetDatum(now), TimestampTzGetDatum(visible_at), args->conditional};
+		TimestampTzGetDatum(now), TimestampTzGetDatum(visible_at), args->conditional,
+	Int64GetDatum(after_msg_id)};
 	char		nulls[SQL_MAX_ARGS] = {args->qty_is_null ? 'n' : ' ', ' ',
-	args->vt_is_null ? 'n' : ' ', ' '};
-	SqlVerb		verb = args->is_pop ? SQL_POP :
-		(args->has_conditional ? SQL_READ_IF : SQL_READ);
+		args->vt_is_null ? 'n' : ' ', args->has_conditional ? ' ' : 'n', ' '};
 
 	return pgmq_sql_run(verb, queue->rel, NULL, values, nulls, out);
 }
 
 /*
- * What is beyond the ring, after n messages came from it.  With a lease of no
- * length those would be ready for SQL again; the next call finds the rest then.
+ * What is beyond the ring, after n messages came from it, all of them up to
+ * request->after_msg_id: what is not had by then is for the next call.  So no
+ * lease of no length is met again, and the rows stay in order.
  */
 static int64
-read_rest_by_sql(QueueTable *queue, const ReadArgs *args, int64 n, RowsOut *out)
+read_rest_by_sql(QueueTable *queue, const ReadArgs *args, const ClaimRequest *request,
+				 int64 n, RowsOut *out)
 {
 	ReadArgs	rest = *args;
 
-	if (n > 0 && !args->is_pop && args->vt_seconds <= 0)
-		return 0;
 	if (!rest.qty_is_null)
 		rest.qty -= (int32) n;
-	return read_by_sql(queue, &rest, out);
+	return read_by_sql(queue, &rest, sql_verb(args, n > 0), request->after_msg_id, out);
 }
 
 /* May the fast path serve this call? */
@@ -101,7 +112,7 @@ read_once(QueueTable *queue, const ReadArgs *args, RowsOut *out, bool *met_locke
 	*met_locked = false;
 	*by_ring = false;
 	if (!is_fast(queue, args))
-		return read_by_sql(queue, args, out);
+		return read_by_sql(queue, args, sql_verb(args, false), 0, out);
 	request.max_rows = args->qty_is_null ? PG_INT64_MAX : args->qty;
 	request.vt_seconds = args->vt_seconds;
 	request.is_pop = args->is_pop;
@@ -111,7 +122,7 @@ read_once(QueueTable *queue, const ReadArgs *args, RowsOut *out, bool *met_locke
 	request.sink_state = &sink;
 	n = pgmq_am_claim(queue->rel, &request);
 	if (request.needs_sql)
-		return n + read_rest_by_sql(queue, args, n, out);
+		return n + read_rest_by_sql(queue, args, &request, n, out);
 	*met_locked = request.met_locked;
 	*by_ring = true;
 	return n;

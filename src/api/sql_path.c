@@ -29,7 +29,7 @@
  */
 #define IS_READY(now) "pg_catalog.timestamptz_le(vt, " now ")"
 
-/* $1 LIMIT, $2 now, $3 the new vt, $4 for the condition */
+/* $1 LIMIT, $2 now, $3 the new vt, $4 for the condition, $5 for a msg_id */
 #define READ_STATEMENT(condition) \
 	"WITH cte AS (SELECT msg_id FROM %1$s WHERE " IS_READY("$2") condition \
 	" ORDER BY msg_id ASC LIMIT $1 FOR UPDATE SKIP LOCKED), " \
@@ -63,6 +63,14 @@ static const Statement statements[] = {
 	[SQL_READ_IF] = {
 		READ_STATEMENT(" AND message OPERATOR(pg_catalog.@>) $4"),
 		4, {INT4OID, TIMESTAMPTZOID, TIMESTAMPTZOID, JSONBOID}
+	},
+	[SQL_READ_REST] = {
+		READ_STATEMENT(" AND msg_id OPERATOR(pg_catalog.>) $5"),
+		5, {INT4OID, TIMESTAMPTZOID, TIMESTAMPTZOID, JSONBOID, INT8OID}
+	},
+	[SQL_READ_IF_REST] = {
+		READ_STATEMENT(" AND message OPERATOR(pg_catalog.@>) $4 AND msg_id OPERATOR(pg_catalog.>) $5"),
+		5, {INT4OID, TIMESTAMPTZOID, TIMESTAMPTZOID, JSONBOID, INT8OID}
 	},
 	[SQL_POP] = {
 		"WITH cte AS (SELECT msg_id FROM %1$s "
