@@ -51,6 +51,17 @@ sub ask
 	return map { [ $answers[0][$_], $answers[1][$_] ] } 0 .. $#lines;
 }
 
+# ask_inside(LINES): the same, by one call of the procedure run(); a first pair tells what
+# was not an answer to any of them
+sub ask_inside
+{
+	my ($self, @lines) = @_;
+	my ($pair) = $self->ask('CALL run(ARRAY[' . join(', ', map { s/'/''/gr =~ s/(.*)/'$1'/r } @lines) . '], NULL);');
+	my ($hot, $heap) = map { [ split /^=====\n/m, $_, -1 ] } @$pair;
+
+	return map { [ $hot->[$_] // 'none', $heap->[$_] // 'none' ] } 0 .. @lines;
+}
+
 sub read_until
 {
 	my ($out, $end) = @_;

@@ -389,6 +389,25 @@ add_own(XactQueue *queue, TimestampTz now, QueueCounts *counts)
 	}
 }
 
+/*
+ * How many messages that another transaction decides about are not visible
+ * yet; negative where there are too many to look at under L4.
+ */
+static int
+limbo_waiting(const Ring *ring, TimestampTz now)
+{
+	uint32		slot = pgmq_tree_first(ring, TREE_LIMBO);
+	int			n = 0;
+
+	if (ring->counts[TREE_LIMBO] > RING_BATCH_SLOTS)
+		return -1;
+	for (; slot != 0;
+		 slot = pgmq_tree_next(ring, TREE_LIMBO, ring_slot(slot)->u.o.owner, slot))
+		if (!ring_slot(slot)->limbo_insert && ring_slot(slot)->visible_at > now)
+			n++;
+	return n;
+}
+
 /* The queue's length as this transaction sees it.  O(1) but for its own. */
 void
 pgmq_xact_counts(XactQueue *queue, TimestampTz now, QueueCounts *counts)
@@ -396,6 +415,7 @@ pgmq_xact_counts(XactQueue *queue, TimestampTz now, QueueCounts *counts)
 	Ring	   *ring = queue->ring;
 	WakeList	wake;
 	int			moved;
+	int			undecided;
 
 	do
 	{
@@ -404,10 +424,11 @@ pgmq_xact_counts(XactQueue *queue, TimestampTz now, QueueCounts *counts)
 		moved = pgmq_ring_mature(ring, now, RING_BATCH_SLOTS);
 		if (moved > 0)
 			pgmq_ring_wake(ring, moved, &wake);
+		undecided = limbo_waiting(ring, now);
 		counts->length = (int64) ring->counts[TREE_BY_ID] - ring->n_limbo_inserts;
-		counts->visible_length = counts->length - ring->counts[TREE_WAITING];
+		counts->visible_length = counts->length - ring->counts[TREE_WAITING] - undecided;
 		counts->is_exact = ring->phase == RING_COMPLETE && !ring->has_cold &&
-			!queue->is_collapsed && !queue->must_rebuild;
+			undecided >= 0 && !queue->is_collapsed && !queue->must_rebuild;
 		add_own(queue, now, counts);
 		ring_unlock(ring);
 		pgmq_wake_all(&wake);
