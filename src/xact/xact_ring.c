@@ -435,6 +435,26 @@ pgmq_xact_counts(XactQueue *queue, TimestampTz now, QueueCounts *counts)
 	} while (moved == RING_BATCH_SLOTS);
 }
 
+/*
+ * Own messages stand in for a slot behind all slots of their msg_id: an updated
+ * row has both, the slot for what it was before.
+ */
+static uint32
+own_rank(bool want_last)
+{
+	return want_last ? 0 : PG_UINT32_MAX;
+}
+
+static bool
+own_is_beyond(int64 msg_id, bool want_last, const MessageRef *beyond)
+{
+	if (beyond == NULL)
+		return true;
+	if (msg_id == beyond->msg_id)
+		return beyond->slot != own_rank(want_last);
+	return want_last ? msg_id < beyond->msg_id : msg_id > beyond->msg_id;
+}
+
 /* The own, live, unpublished message with the lowest or highest id. */
 static bool
 own_end_id(XactQueue *queue, bool want_last, const MessageRef *beyond,
@@ -447,16 +467,15 @@ own_end_id(XactQueue *queue, bool want_last, const MessageRef *beyond,
 		XactMessage *message = &pgmq_xact.messages[i];
 		int64		id = message->msg_id;
 
-		if ((message->flags & MSG_SENT) == 0 || (message->flags & MSG_DELETED))
-			continue;
-		if (beyond != NULL && (want_last ? id >= beyond->msg_id : id <= beyond->msg_id))
+		if ((message->flags & MSG_SENT) == 0 || (message->flags & MSG_DELETED) ||
+			!own_is_beyond(id, want_last, beyond))
 			continue;
 		if (found && (want_last ? id <= ref->msg_id : id >= ref->msg_id))
 			continue;
 		found = true;
 		ref->msg_id = id;
 		ref->tid = message->tid;
-		ref->slot = 0;
+		ref->slot = own_rank(want_last);
 	}
 	return found;
 }
