@@ -296,3 +296,22 @@ CREATE FUNCTION pgmq.check_queue(queue_name TEXT)
 RETURNS TABLE (msg_id BIGINT, tid TID, problem TEXT)
 AS 'MODULE_PATHNAME', 'pgmq_check_queue'
 LANGUAGE C;
+
+-- ---- costs ----
+
+-- What the planner believes of the API's functions is 100, the server's default for all but
+-- functions in C.
+DO $$
+DECLARE
+    function pg_catalog.regprocedure;
+BEGIN
+    FOR function IN
+        SELECT p.oid FROM pg_catalog.pg_proc p
+            JOIN pg_catalog.pg_language l ON l.oid OPERATOR(pg_catalog.=) p.prolang
+            WHERE p.pronamespace OPERATOR(pg_catalog.=) 'pgmq'::pg_catalog.regnamespace
+                AND l.lanname OPERATOR(pg_catalog.=) 'c'
+                AND p.proname OPERATOR(pg_catalog.<>) 'pgmq_tableam_handler'
+    LOOP
+        EXECUTE pg_catalog.format('ALTER FUNCTION %s COST 100', function);
+    END LOOP;
+END $$;

@@ -75,6 +75,7 @@ typedef struct ClaimRequest
 	void	   *sink_state;
 	bool		met_locked;		/* out: passed over rows others lock */
 	bool		needs_sql;		/* out: the SQL path must look for the rest */
+	int64		after_msg_id;	/* out, with needs_sql: which is beyond this id */
 } ClaimRequest;
 
 /* am_handler.c */

@@ -10,6 +10,7 @@
 
 #include "access/transam.h"
 #include "am/am.h"
+#include "common/clock.h"
 #include "common/limits.h"
 #include "storage/bufmgr.h"
 #include "storage/procarray.h"
@@ -199,7 +200,7 @@ pgmq_am_check(Relation rel, CheckSink sink, void *sink_state)
 	TransactionId oldest_xmin;
 
 	if (!pgmq_xact_queue_is_usable(state.queue) ||
-		!pgmq_am_ready_ring(rel, state.queue, NULL, GetCurrentTimestamp()))
+		!pgmq_am_ready_ring(rel, state.queue, NULL, pgmq_clock_now()))
 		return;
 	pgmq_am_settle_all(rel, state.queue);
 	state.keeps_groups = pgmq_xact_keeps_groups(state.queue);

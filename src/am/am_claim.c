@@ -14,6 +14,7 @@
 
 #include "access/xact.h"
 #include "am/am_claim.h"
+#include "common/clock.h"
 #include "common/int.h"
 #include "utils/timestamp.h"
 
@@ -227,9 +228,10 @@ pgmq_claim_begin(ClaimState *state, Relation rel, ClaimRequest *request)
 	state->rel = rel;
 	state->queue = pgmq_xact_queue(rel);
 	state->request = request;
-	state->now = GetCurrentTimestamp();
+	state->now = pgmq_clock_now();
 	state->cursor = pgmq_ready_start;
 	request->met_locked = false;
+	request->after_msg_id = pgmq_ready_start.msg_id;
 	request->needs_sql = !pgmq_xact_queue_is_usable(state->queue) ||
 		!pgmq_am_ready_ring(rel, state->queue, NULL, state->now);
 	return !request->needs_sql;
@@ -256,6 +258,7 @@ pgmq_am_claim(Relation rel, ClaimRequest *request)
 	claim_with_loads(&state);
 	if (request->has_conditional)
 		pgmq_claim_end_matching(&state);
+	request->after_msg_id = state.cursor.msg_id;
 	if (request->is_pop && state.n_done > 0)
 		CommandCounterIncrement();
 	return state.n_done;

@@ -84,11 +84,15 @@ typedef enum SqlVerb
 	SQL_READ_GROUPED,
 	SQL_READ_GROUPED_RR,
 	SQL_READ_GROUPED_HEAD,
+	SQL_READ_REST,				/* beyond a msg_id */
+	SQL_READ_IF_REST,
 	SQL_POP,
 	SQL_DELETE,
 	SQL_ARCHIVE,
 	SQL_SET_VT
 } SqlVerb;
+
+#define SQL_MAX_ARGS 5
 
 extern int64 pgmq_sql_run(SqlVerb verb, Relation rel, const char *archive,
 						  Datum *values, const char *nulls, RowsOut *out);

@@ -8,6 +8,7 @@
 #include "access/xact.h"
 #include "api/api.h"
 #include "catalog/pg_type.h"
+#include "common/clock.h"
 #include "utils/array.h"
 #include "utils/builtins.h"
 #include "utils/timestamp.h"
@@ -350,7 +351,7 @@ static TimestampTz
 seconds_from_now(FunctionCallInfo fcinfo)
 {
 	return PG_ARGISNULL(2) ? 0 :
-		GetCurrentTimestamp() + (int64) PG_GETARG_INT32(2) * USECS_PER_SEC;
+		pgmq_clock_now() + (int64) PG_GETARG_INT32(2) * USECS_PER_SEC;
 }
 
 static TimestampTz

@@ -14,7 +14,9 @@
 #include "access/xact.h"
 #include "api/api.h"
 #include "catalog/namespace.h"
+#include "catalog/pg_type.h"
 #include "commands/sequence.h"
+#include "common/clock.h"
 #include "executor/spi.h"
 #include "miscadmin.h"
 #include "utils/acl.h"
@@ -84,7 +86,7 @@ metrics_from_ring(QueueTable *table, QueueMetrics *metrics)
 		return false;
 	queue = pgmq_xact_queue(table->rel);
 	pgmq_am_settle_all(table->rel, queue);
-	pgmq_xact_counts(queue, GetCurrentTimestamp(), &counts);
+	pgmq_xact_counts(queue, pgmq_clock_now(), &counts);
 	if (!counts.is_exact)
 		return false;
 	metrics->length = counts.length;
@@ -98,13 +100,15 @@ static void
 metrics_by_sql(Relation rel, QueueMetrics *metrics)
 {
 	char	   *table = quote_qualified_identifier("pgmq", RelationGetRelationName(rel));
+	Oid			types[1] = {TIMESTAMPTZOID};
+	Datum		values[1] = {TimestampTzGetDatum(pgmq_clock_transaction_start())};
 	bool		isnull;
 
 	SPI_connect();
-	if (SPI_execute(psprintf("SELECT pg_catalog.count(*), "
-							 "pg_catalog.count(*) FILTER (WHERE vt OPERATOR(pg_catalog.<=) pg_catalog.now()), "
-							 "pg_catalog.max(enqueued_at), pg_catalog.min(enqueued_at) FROM %s", table),
-					true, 0) != SPI_OK_SELECT)
+	if (SPI_execute_with_args(psprintf("SELECT pg_catalog.count(*), "
+									   "pg_catalog.count(*) FILTER (WHERE vt OPERATOR(pg_catalog.<=) $1), "
+									   "pg_catalog.max(enqueued_at), pg_catalog.min(enqueued_at) FROM %s", table),
+							  1, types, values, NULL, true, 0) != SPI_OK_SELECT)
 		elog(ERROR, "could not count the messages of %s", table);
 #define COLUMN(n) SPI_getbinval(SPI_tuptable->vals[0], SPI_tuptable->tupdesc, n, &isnull)
 	metrics->length = DatumGetInt64(COLUMN(1));

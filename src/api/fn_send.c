@@ -8,6 +8,7 @@
 #include "common/compat.h"
 
 #include "api/api.h"
+#include "common/clock.h"
 #include "utils/array.h"
 #include "utils/builtins.h"
 #include "utils/timestamp.h"
@@ -25,11 +26,11 @@ static bool
 get_visible_at(FunctionCallInfo fcinfo, const SendArgs *args, TimestampTz *visible_at)
 {
 	if (args->delay < 0)
-		*visible_at = GetCurrentTimestamp();
+		*visible_at = pgmq_clock_now();
 	else if (PG_ARGISNULL(args->delay))
 		return false;
 	else if (args->delay_is_seconds)
-		*visible_at = GetCurrentTimestamp() +
+		*visible_at = pgmq_clock_now() +
 			(int64) PG_GETARG_INT32(args->delay) * USECS_PER_SEC;
 	else
 		*visible_at = PG_GETARG_TIMESTAMPTZ(args->delay);

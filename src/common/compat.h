@@ -28,6 +28,7 @@
 #include "storage/lock.h"
 #include "storage/proc.h"
 #include "catalog/pg_publication.h"
+#include "utils/datetime.h"
 #include "utils/rel.h"
 #include "utils/relcache.h"
 #if PG_VERSION_NUM >= 160000
@@ -54,6 +55,20 @@ typedef RelFileNode RelFileLocator;
 #define LOCATOR_DB(l) ((l).dbOid)
 #define LOCATOR_REL(l) ((l).relNumber)
 #endif
+
+/* Decode the fields of ParseDateTime(); 0 where they make sense. */
+static inline int
+pgmq_decode_datetime(char **fields, int *types, int n_fields, int *type,
+					 struct pg_tm *tm, fsec_t *fraction, int *zone)
+{
+#if PG_VERSION_NUM >= 160000
+	DateTimeErrorExtra extra;
+
+	return DecodeDateTime(fields, types, n_fields, type, tm, fraction, zone, &extra);
+#else
+	return DecodeDateTime(fields, types, n_fields, type, tm, fraction, zone);
+#endif
+}
 
 /* What tuple_update says about indexes. */
 #if PG_VERSION_NUM < 160000

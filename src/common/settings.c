@@ -4,6 +4,7 @@
  */
 #include "common/compat.h"
 
+#include "common/clock.h"
 #include "common/settings.h"
 #include "utils/guc.h"
 
@@ -70,5 +71,6 @@ pgmq_settings_define(void)
 							"Longest time between two looks of the launcher for work.",
 							NULL, &pgmq_worker_naptime_ms, 1000, 10, 60000,
 							PGC_SIGHUP, GUC_UNIT_MS, NULL, NULL, NULL);
+	pgmq_clock_define_setting();
 	MarkGUCPrefixReserved("pgmq");
 }

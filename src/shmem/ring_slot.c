@@ -8,6 +8,7 @@
  */
 #include "common/compat.h"
 
+#include "common/clock.h"
 #include "shmem/ring_internal.h"
 #include "utils/timestamp.h"
 
@@ -430,7 +431,7 @@ pgmq_ring_next_event(const Ring *ring)
 	if (ring->has_cold)
 		event = Min(event, ring->cold_next_at);
 	if (ring->counts[TREE_LIMBO] > 0)
-		event = Min(event, TimestampTzPlusMilliseconds(GetCurrentTimestamp(),
+		event = Min(event, TimestampTzPlusMilliseconds(pgmq_clock_now(),
 													   LIMBO_LOOK_MS));
 	return event;
 }

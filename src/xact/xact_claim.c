@@ -19,6 +19,7 @@
 #include "common/compat.h"
 
 #include "access/xact.h"
+#include "common/clock.h"
 #include "utils/timestamp.h"
 #include "xact/xact_internal.h"
 
@@ -403,7 +404,7 @@ pgmq_xact_give_back(int index)
 	if ((message->flags & (MSG_CLAIMED | MSG_LEASED | MSG_DELETED)) != MSG_CLAIMED)
 		return;
 	wake.n = 0;
-	pgmq_xact_release_message(message, 0, GetCurrentTimestamp(), &wake);
+	pgmq_xact_release_message(message, 0, pgmq_clock_now(), &wake);
 	message->flags &= ~MSG_CLAIMED;
 	pgmq_wake_all(&wake);
 }
@@ -429,7 +430,7 @@ pgmq_xact_refuse(int index)
 	slot = held_slot(ring, message);
 	if (slot != 0)
 	{
-		pgmq_ring_settle(ring, slot, GetCurrentTimestamp());
+		pgmq_ring_settle(ring, slot, pgmq_clock_now());
 		ring->refused_seq++;
 		message->queue->own_refusals++;
 		pgmq_ring_wake_unaware(ring, &wake);
@@ -755,7 +756,7 @@ pgmq_xact_undo_done(void)
 	if (slot != 0 && ring_slot(slot)->state == SLOT_UNDO)
 	{
 		ring_slot(slot)->lockers--;
-		pgmq_ring_settle(ring, slot, GetCurrentTimestamp());
+		pgmq_ring_settle(ring, slot, pgmq_clock_now());
 		ring->ready_seq++;
 		pgmq_ring_wake(ring, 1, &wake);
 	}

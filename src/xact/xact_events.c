@@ -20,6 +20,7 @@
 
 #include "access/xact.h"
 #include "access/xlog.h"
+#include "common/clock.h"
 #include "common/settings.h"
 #include "replication/syncrep.h"
 #include "replication/walsender.h"
@@ -237,7 +238,7 @@ at_commit(void)
 
 	if (pgmq_xact.n_queues == 0)
 		return;
-	now = GetCurrentTimestamp();
+	now = pgmq_clock_now();
 	for (int i = 0; i < pgmq_xact.n_queues; i++)
 	{
 		XactQueue  *queue = pgmq_xact.queues[i];
@@ -285,7 +286,7 @@ at_abort(void)
 	pgmq_xact_sleep_abort();
 	if (pgmq_xact.n_queues == 0)
 		return;
-	now = GetCurrentTimestamp();
+	now = pgmq_clock_now();
 	for (int m = 0; m < pgmq_xact.n_messages; m++)
 	{
 		wake.n = 0;
@@ -341,7 +342,7 @@ static void
 at_prepare(void)
 {
 	TransactionId xid = GetTopTransactionIdIfAny();
-	TimestampTz now = GetCurrentTimestamp();
+	TimestampTz now = pgmq_clock_now();
 
 	for (int i = 0; i < pgmq_xact.n_queues; i++)
 	{

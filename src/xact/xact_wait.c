@@ -17,6 +17,7 @@
  */
 #include "common/compat.h"
 
+#include "common/clock.h"
 #include "pgstat.h"
 #include "storage/latch.h"
 #include "utils/timestamp.h"
@@ -70,14 +71,14 @@ sleep_is_over(XactQueue *queue, TimestampTz deadline, TimestampTz *until)
 	ring_lock(ring, LW_EXCLUSIVE);
 	if (pgmq_ring_is_first_waiter(ring))
 	{
-		TimestampTz event = pgmq_ring_next_event(ring);
+		TimestampTz event = pgmq_clock_real_time(pgmq_ring_next_event(ring));
 
 		*until = Min(deadline, event);
 		is_over |= event <= now || ring->phase != RING_COMPLETE;
 	}
 	if (is_over)
 	{
-		int			moved = pgmq_ring_mature(ring, now, RING_BATCH_SLOTS);
+		int			moved = pgmq_ring_mature(ring, pgmq_clock_now(), RING_BATCH_SLOTS);
 
 		(void) pgmq_ring_wait_end(ring);
 		if (moved > 1)
