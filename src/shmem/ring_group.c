@@ -83,6 +83,8 @@ update_head(Ring *ring, uint32 group)
 	{
 		g->visible_at = ring_slot(first)->msg_id;
 		pgmq_tree_insert(ring, TREE_HEADS, group);
+		ring->heads_seq++;
+		ring->ready_seq++;
 	}
 }
 

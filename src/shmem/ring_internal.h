@@ -24,6 +24,7 @@ typedef struct RingBackend
 {
 	VirtualTransactionId vxid;
 	int			waits_for;		/* index of the ring, or -1 */
+	uint64		seen_ready_seq; /* ring's ready_seq when it last looked */
 	bool		met_locked;		/* it knows of locked rows and looks again by
 								 * itself */
 	int			next_waiter;

@@ -214,15 +214,18 @@ apply_queue(XactQueue *queue, TimestampTz now)
 	{
 		uint32		n_ready = 0;
 		TimestampTz event_before;
+		uint64		heads_before;
 
 		wake.n = 0;
 		ring_lock(ring, LW_EXCLUSIVE);
+		heads_before = ring->heads_seq;
 		event_before = ring->first_waiter >= 0 ? pgmq_ring_next_event(ring) : 0;
 		for (int i = 0; i < RING_BATCH_SLOTS && m >= 0; i++)
 		{
 			n_ready += apply_message(ring, &pgmq_xact.messages[m], now);
 			m = pgmq_xact.messages[m].next;
 		}
+		n_ready += (uint32) (ring->heads_seq - heads_before);
 		if (n_ready > 0 ||
 			(ring->first_waiter >= 0 && pgmq_ring_next_event(ring) < event_before))
 			pgmq_ring_wake(ring, n_ready, &wake);

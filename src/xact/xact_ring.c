@@ -48,6 +48,8 @@ pgmq_xact_keep_groups(XactQueue *queue)
 {
 	Ring	   *ring = queue->ring;
 
+	if (pgmq_xact_keeps_groups(queue))
+		return;
 	ring_lock(ring, LW_EXCLUSIVE);
 	if (!ring->is_grouped)
 	{
