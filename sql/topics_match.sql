@@ -61,7 +61,8 @@ SELECT pgmq.send_topic('a', '1');
 ROLLBACK TO s;
 ALTER TABLE pgmq.topic_bindings ADD COLUMN compiled_regex text GENERATED ALWAYS AS (pattern) STORED;
 INSERT INTO pgmq.topic_bindings (pattern, queue_name) VALUES ('^a|b$', 'match_1'), ('^a.$', 'match_2'),
-  ('^\w+\$', 'match_2'), ('(?i)^AA$', 'match_3'), ('^a$', 'match_3'), ('^a*$', 'match_1'), ('^a.*?b$', 'match_2');
+  ('^\w+\$', 'match_2'), ('(?i)^AA$', 'match_3'), ('^a$', 'match_3'), ('^a*$', 'match_1'), ('^a.*?b$', 'match_2'),
+  ('ba$', 'match_4'), ('^ab', 'match_5'), ('^aa\$', 'match_6'), ('^ab{1}$', 'match_7'), ('^[^.]$', 'match_8');
 SELECT * FROM pg_temp.wrong();
 SELECT k AS key, pgmq.send_topic(k, '1') FROM unnest('{a,aa,ab,b,ba,bba}'::text[]) k;
 INSERT INTO pgmq.topic_bindings (pattern, queue_name) VALUES ('^b($', 'match_1');
