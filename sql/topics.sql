@@ -14,7 +14,7 @@ SELECT count(*) FROM pg_trigger WHERE tgrelid = 'pgmq.topic_bindings'::regclass 
 -- Bindings are dumped as a whole; nobody else may read them
 SELECT condition FROM (SELECT unnest(extconfig), unnest(extcondition) FROM pg_extension WHERE extname = 'pgmq') AS dump (rel, condition)
   WHERE rel = 'pgmq.topic_bindings'::regclass;
-SELECT relacl FROM pg_class WHERE oid = 'pgmq.topic_bindings'::regclass;
+SELECT count(*) FROM pg_class, aclexplode(relacl) WHERE pg_class.oid = 'pgmq.topic_bindings'::regclass AND grantee <> relowner;
 
 SELECT p.oid::regprocedure AS function, pg_get_function_identity_arguments(p.oid) AS arguments
   FROM pg_proc p WHERE pronamespace = 'pgmq'::regnamespace AND proname ~ 'topic|routing'
