@@ -57,10 +57,14 @@ walk_literal(KeyWalk *walk, char c)
 {
 	int			last = Min(walk->high, walk->length - 1);
 
+	if (walk->low > walk->high)
+		return;
 	for (int i = last; i >= walk->low; i--)
 		walk->is_reached[i + 1] = walk->is_reached[i] && walk->key[i] == c;
 	walk->low++;
 	walk->high = last + 1;
+	if (walk->low == walk->high && !walk->is_reached[walk->low])
+		walk->high--;			/* the usual end: a first word that differs */
 }
 
 /* [^.]+ */
