@@ -11,6 +11,7 @@
 #include "am/am.h"
 #include "fmgr.h"
 #include "funcapi.h"
+#include "utils/array.h"
 
 /* An open queue table (or archive). */
 typedef struct QueueTable
@@ -37,6 +38,10 @@ extern void pgmq_check_name_length(text *queue_name);
 extern void pgmq_open_queue(FunctionCallInfo fcinfo, int argument, char prefix,
 							LOCKMODE lockmode, const NeededRights *rights,
 							QueueTable *queue);
+extern void pgmq_open_queue_named(text *queue_name, char prefix, LOCKMODE lockmode,
+								  const NeededRights *rights, QueueTable *queue);
+extern void pgmq_check_rights(Relation rel, LOCKMODE lockmode,
+							  const NeededRights *rights);
 extern void pgmq_close_queue(QueueTable *queue);
 extern const NeededRights pgmq_rights_send;
 extern const NeededRights pgmq_rights_read;
@@ -58,11 +63,14 @@ typedef struct RowsOut
 	Datum		first_datum;
 	int64		n;
 	bool		is_composite;
+	bool		has_leading;	/* scalars get a column in front */
+	Datum		leading;
 } RowsOut;
 
 extern void pgmq_rows_begin(FunctionCallInfo fcinfo, RowsOut *out);
 extern void pgmq_rows_add_values(RowsOut *out, Datum *values, bool *nulls);
 extern void pgmq_rows_add_scalar(RowsOut *out, Datum value);
+extern void pgmq_rows_lead(RowsOut *out, Datum value);
 extern Datum pgmq_rows_end(RowsOut *out);
 
 /* A RowSink that turns stored queue rows into message_records. */
@@ -101,6 +109,50 @@ extern bool pgmq_sql_one(const char *sql, int n_args, Oid *types, Datum *values,
 						 const char *nulls, bool read_only, Datum *result,
 						 bool *isnull);
 extern int64 pgmq_sql_rows(const char *sql, RowsOut *out);
+extern int64 pgmq_sql_rows_with(const char *sql, int n_args, Oid *types,
+								Datum *values, const char *nulls,
+								bool read_only, RowsOut *out);
+
+/* fn_send.c */
+
+/* Argument positions; -1 where an overload has no such argument. */
+typedef struct SendArgs
+{
+	int			headers;
+	int			delay;
+	bool		delay_is_seconds;
+} SendArgs;
+
+/* A message on its way into a queue. */
+typedef struct Outgoing
+{
+	Datum		message;
+	Datum		headers;
+	bool		message_is_null;
+	bool		headers_is_null;
+	bool		has_visible_at; /* false: the delay was NULL */
+	TimestampTz visible_at;
+} Outgoing;
+
+/* Several messages on their way into a queue; either array may be NULL. */
+typedef struct OutgoingBatch
+{
+	ArrayType  *msgs;
+	ArrayType  *headers;
+	bool		has_visible_at;
+	TimestampTz visible_at;
+} OutgoingBatch;
+
+extern bool pgmq_get_visible_at(FunctionCallInfo fcinfo, const SendArgs *args,
+								TimestampTz *visible_at);
+extern void pgmq_get_outgoing(FunctionCallInfo fcinfo, const SendArgs *args,
+							  Outgoing *outgoing);
+extern void pgmq_get_outgoing_batch(FunctionCallInfo fcinfo, const SendArgs *args,
+									OutgoingBatch *batch);
+extern void pgmq_validate_batch(ArrayType *msgs, ArrayType *headers);
+extern void pgmq_send_to(text *queue_name, const Outgoing *outgoing);
+extern void pgmq_send_batch_to(text *queue_name, const OutgoingBatch *batch,
+							   RowsOut *out);
 
 /* read_call.c: what a function that reads is asked for */
 typedef struct ReadArgs
