@@ -14,6 +14,7 @@
 #include "common/settings.h"
 #include "utils/builtins.h"
 #include "utils/fmgrprotos.h"
+#include "utils/lsyscache.h"
 
 /* Serialize creation and dropping of one queue, until the transaction ends. */
 void
@@ -197,6 +198,15 @@ delete_meta(const char *table)
 	return !isnull && DatumGetBool(was_partitioned);
 }
 
+/* Is there such a table?  An index or a sequence of that name is no queue. */
+static bool
+is_table(const char *name)
+{
+	Oid			relid = pgmq_table_oid(name);
+
+	return OidIsValid(relid) && strchr("rpvf", get_rel_relkind(relid)) != NULL;
+}
+
 static bool
 drop_queue(FunctionCallInfo fcinfo)
 {
@@ -213,7 +223,7 @@ drop_queue(FunctionCallInfo fcinfo)
 	table = pgmq_table_name(queue_name, 'q');
 	archive = pgmq_table_name(queue_name, 'a');
 	pgmq_lock_queue_name(queue_name);
-	if (!OidIsValid(pgmq_table_oid(table)))
+	if (!is_table(table))
 	{
 		ereport(NOTICE,
 				(errmsg("pgmq queue `%s` does not exist", text_to_cstring(queue_name))));
