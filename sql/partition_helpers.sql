@@ -1,6 +1,12 @@
 -- Around pg_partman, where it is not installed: helpers, order of checks, conversions that
 -- do not take place.  With it: t/012_partitioned.pl.
 
+SELECT p.oid::regprocedure AS function, pg_get_function_result(p.oid) AS result, proargnames
+  FROM pg_proc p WHERE pronamespace = 'pgmq'::regnamespace AND proname ~ 'partman|partition|fifo_index|_exists$|belongs|detach'
+  ORDER BY p.proname COLLATE "C";
+SELECT proname, pg_get_function_arguments(oid) FROM pg_proc
+  WHERE pronamespace = 'pgmq'::regnamespace AND proname IN ('create_partitioned', 'convert_archive_partitioned') ORDER BY 1;
+
 CREATE FUNCTION pg_temp.try(sql text) RETURNS text LANGUAGE plpgsql AS $$
 BEGIN
   EXECUTE sql;
