@@ -191,6 +191,8 @@ query(q{CREATE ROLE worker; CREATE ROLE stranger; CREATE ROLE monitor; GRANT USA
 is(query(q{SET ROLE worker; SELECT pgmq.send('byid', '1'); SELECT msg_id FROM pgmq.read('byid', 0, 1, '1'); SELECT pgmq.archive('byid', 41)}),
 	"41\n41\nt", 'rights on the parents are enough');
 is(error_of(q{SET ROLE stranger; SELECT pgmq.read('byid', 0, 1)}), '42501: permission denied for table q_byid', 'and needed');
+query(q{GRANT SELECT, DELETE ON pgmq.q_byid TO stranger});
+is(query(q{SET ROLE stranger; SELECT msg_id FROM pgmq.pop('byid', 2)}), "38\n39", 'pop takes what the caller may read and delete');
 like(error_of(q{SET ROLE stranger; SELECT pgmq.create_partitioned('mine')}), qr/^42501: /, 'creating takes rights, too');
 like(error_of(q{SET ROLE stranger; SELECT pgmq.drop_queue('byid')}), qr/^42501: /, 'and dropping');
 is(query(q{SET ROLE monitor; SELECT queue_name, total_messages FROM pgmq.metrics('byid')}), 'byid|41', 'monitoring sees the metrics');

@@ -128,6 +128,7 @@ typedef enum SqlVerb
 	SQL_READ_REST,				/* beyond a msg_id */
 	SQL_READ_IF_REST,
 	SQL_POP,
+	SQL_POP_THESE,
 	SQL_DELETE,
 	SQL_ARCHIVE,
 	SQL_SET_VT
@@ -142,6 +143,10 @@ extern bool pgmq_sql_one(const char *sql, int n_args, Oid *types, Datum *values,
 						 const char *nulls, bool read_only, Datum *result,
 						 bool *isnull);
 extern int64 pgmq_sql_rows(const char *sql, RowsOut *out);
+
+/* sql_pop.c */
+extern bool pgmq_pop_locks_itself(Relation rel);
+extern int64 pgmq_sql_pop(Relation queue, TimestampTz now, int64 max_rows, RowsOut *out);
 
 /* read_call.c: what a function that reads is asked for */
 typedef struct ReadArgs
