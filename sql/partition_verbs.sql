@@ -34,6 +34,9 @@ BEGIN
   log := log || E'\ndelete ' || concat_ws(' ', pgmq.delete(q, 2), pgmq.delete(q, 2), (SELECT string_agg(d::text, ',' ORDER BY d) FROM pgmq.delete(q, ARRAY[3, 13, 22, 22, 99]) d));
   log := log || E'\narchive ' || concat_ws(' ', pgmq.archive(q, 1), pgmq.archive(q, 1), (SELECT string_agg(d::text, ',' ORDER BY d) FROM pgmq.archive(q, ARRAY[1, 4, 12, 23, 99]) d));
   log := log || E'\nset_vt ' || concat_ws(' ', (SELECT vt < clock_timestamp() FROM pgmq.set_vt(q, 5, -1)), (SELECT string_agg(msg_id::text, ',') FROM pgmq.set_vt(q, ARRAY[24, 11, 99], '2200-01-01'::timestamptz)));
+  PERFORM pgmq.send_batch(q, ARRAY['"g1"', '"g2"', '"g3"']::jsonb[], ARRAY['{"x-pgmq-group": "a"}', '{"x-pgmq-group": "a"}', '{"x-pgmq-group": "b"}']::jsonb[]);
+  log := log || E'\ngrouped ' || concat_ws(' ', (SELECT string_agg(msg_id::text, ',') FROM pgmq.read_grouped_head(q, 0, 9)),
+    (SELECT string_agg(msg_id::text, ',') FROM pgmq.read_grouped_rr(q, 0, 9)), (SELECT string_agg(msg_id::text, ',') FROM pgmq.read_grouped(q, 0, 9)));
   log := log || E'\nmetrics ' || (SELECT concat_ws('/', queue_length, queue_visible_length, newest_msg_age_sec, oldest_msg_age_sec, total_messages) FROM pgmq.metrics(q));
   BEGIN
     PERFORM pgmq.read(q, 100, 100), pgmq.delete(q, 5), pgmq.archive(q, 25), pgmq.send(q, '"undone"');
