@@ -178,6 +178,19 @@ query(q{
 	SELECT pgmq.archive('timed', 1)});
 is(query(q{SELECT pg_get_partkeydef('pgmq.a_timed'::regclass), (SELECT count(*) FROM pgmq.a_timed), (SELECT string_agg(indexname, ' ') FROM pg_indexes WHERE tablename = 'a_timed')}),
 	'RANGE (archived_at)|1|archived_at_idx_timed', 'by time it has no key');
+is(query(q{
+		SET search_path = '';
+		SET pgmq.fast_path = off;
+		SELECT FROM pgmq.create('same'), pgmq.send_batch('same', '{1,2,3}'::jsonb[]);
+		SELECT pgmq.archive('same', 1);
+		SELECT FROM pgmq.convert_archive_partitioned('same');
+		SELECT pgmq.archive('same', 2);
+		SET pgmq.fast_path = on;
+		SELECT pgmq.archive('same', 3);
+		SELECT (SELECT count(*) FROM pgmq.a_same_old), (SELECT count(*) FROM pgmq.a_same)}),
+	"t\nt\nt\n1|2", 'one session archives before and after');
+queues_are_sound($node, [qw(plain timed same)], 'with partitioned archives');
+is(query(q{SELECT pgmq.drop_queue('same')}), 't', 'and drops the queue');
 query(q{SELECT pgmq.create(n) FROM unnest(ARRAY['hy-phen', 'Mixed', repeat('l', 47)]) n});
 like(error_of(q{SELECT pgmq.convert_archive_partitioned('hy-phen')}), qr/^42601: /, 'a hyphen is a syntax error');
 is(error_of(q{SELECT pgmq.convert_archive_partitioned('Mixed')}), '42P01: relation "pgmq.archived_at_idx_mixed" does not exist', 'upper case is not found');
