@@ -26,7 +26,7 @@ pgmq_partman_schema(void)
 	bool		isnull;
 
 	if (!pgmq_sql_one("SELECT n.nspname::pg_catalog.text " OF_PARTMAN,
-					  0, NULL, NULL, NULL, true, &schema, &isnull))
+					  0, NULL, NULL, NULL, false, &schema, &isnull))
 		return NULL;
 	return TextDatumGetCString(schema);
 }
@@ -39,7 +39,7 @@ partman_major_version(int32 *major)
 	bool		isnull;
 
 	if (!pgmq_sql_one("SELECT pg_catalog.split_part(e.extversion, '.', 1)::pg_catalog.int4 " OF_PARTMAN,
-					  0, NULL, NULL, NULL, true, &value, &isnull) || isnull)
+					  0, NULL, NULL, NULL, false, &value, &isnull) || isnull)
 		return false;
 	*major = DatumGetInt32(value);
 	return true;
