@@ -143,7 +143,7 @@ delete_locked(Relation queue, const LockedIds *locked, TimestampTz now, RowsOut 
 	return pgmq_sql_run(SQL_POP_THESE, queue, NULL, values, NULL, out);
 }
 
-/* What is ready, in the order of ids; inside SPI. */
+/* What is ready, in the order of ids, and not by an index over vt; inside SPI. */
 static Portal
 open_ready(Relation queue, TimestampTz now)
 {
@@ -154,7 +154,7 @@ open_ready(Relation queue, TimestampTz now)
 
 	return SPI_cursor_open_with_args(NULL,
 									 psprintf("SELECT tableoid, ctid, msg_id FROM %s "
-											  "WHERE vt OPERATOR(pg_catalog.<=) $1 ORDER BY msg_id",
+											  "WHERE pg_catalog.timestamptz_le(vt, $1) ORDER BY msg_id",
 											  table),
 									 1, types, values, NULL, false, CURSOR_OPT_NO_SCROLL);
 }
