@@ -53,7 +53,7 @@ my $config = q{SELECT parent_table, control, partition_interval, premake, retent
 query('CREATE SCHEMA partman; CREATE EXTENSION pg_partman SCHEMA partman');
 diag('pg_partman ' . query(q{SELECT extversion FROM pg_extension WHERE extname = 'pg_partman'}));
 
-# ---- helpers, and what is refused ----
+# ---- what can be asked, and what is refused ----
 
 is(query('SELECT pgmq._get_pg_partman_schema()'), 'partman', 'the schema is found');
 is(query(q{SELECT pgmq._get_pg_partman_major_version() = split_part(extversion, '.', 1)::int FROM pg_extension

@@ -154,7 +154,7 @@ pgmq_partition_column(text *interval)
 		"msg_id" : "enqueued_at";
 }
 
-/* ---- the helpers as SQL functions ---- */
+/* ---- what of this the API offers ---- */
 
 PG_FUNCTION_INFO_V1(pgmq_get_partition_col);
 PGDLLEXPORT Datum

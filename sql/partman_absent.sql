@@ -1,4 +1,4 @@
--- Around pg_partman, where it is not installed: helpers, order of checks, conversions that
+-- Where pg_partman is not installed: what can be asked, the order of checks, conversions that
 -- do not take place.  With it: t/012_partitioned.pl.
 
 SELECT p.oid::regprocedure AS function, pg_get_function_result(p.oid) AS result, proargnames
