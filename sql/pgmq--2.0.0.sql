@@ -120,9 +120,73 @@ RETURNS BIGINT
 AS 'MODULE_PATHNAME', 'pgmq_purge_queue'
 LANGUAGE C;
 
+CREATE FUNCTION pgmq.detach_archive(queue_name TEXT)
+RETURNS VOID
+AS 'MODULE_PATHNAME', 'pgmq_detach_archive'
+LANGUAGE C;
+
 CREATE FUNCTION pgmq.list_queues()
 RETURNS SETOF pgmq.queue_record
 AS 'MODULE_PATHNAME', 'pgmq_list_queues'
+LANGUAGE C;
+
+-- ---- indexes for grouped reads ----
+
+CREATE FUNCTION pgmq._create_fifo_index_if_not_exists(queue_name TEXT)
+RETURNS VOID
+AS 'MODULE_PATHNAME', 'pgmq_create_fifo_index'
+LANGUAGE C;
+
+CREATE FUNCTION pgmq.create_fifo_index(queue_name TEXT)
+RETURNS VOID
+AS 'MODULE_PATHNAME', 'pgmq_create_fifo_index'
+LANGUAGE C;
+
+CREATE FUNCTION pgmq.create_fifo_indexes_all()
+RETURNS VOID
+AS 'MODULE_PATHNAME', 'pgmq_create_fifo_indexes_all'
+LANGUAGE C;
+
+-- ---- partitioned queues ----
+
+CREATE FUNCTION pgmq.create_partitioned(queue_name TEXT, partition_interval TEXT DEFAULT '10000', retention_interval TEXT DEFAULT '100000', premake INTEGER DEFAULT 4)
+RETURNS VOID
+AS 'MODULE_PATHNAME', 'pgmq_create_partitioned'
+LANGUAGE C;
+
+CREATE FUNCTION pgmq.convert_archive_partitioned(table_name TEXT, partition_interval TEXT DEFAULT '10000', retention_interval TEXT DEFAULT '100000', leading_partition INTEGER DEFAULT 10)
+RETURNS VOID
+AS 'MODULE_PATHNAME', 'pgmq_convert_archive_partitioned'
+LANGUAGE C;
+
+CREATE FUNCTION pgmq._get_partition_col(partition_interval TEXT)
+RETURNS TEXT
+AS 'MODULE_PATHNAME', 'pgmq_get_partition_col'
+LANGUAGE C;
+
+CREATE FUNCTION pgmq._ensure_pg_partman_installed()
+RETURNS VOID
+AS 'MODULE_PATHNAME', 'pgmq_ensure_pg_partman_installed'
+LANGUAGE C;
+
+CREATE FUNCTION pgmq._get_pg_partman_schema()
+RETURNS TEXT
+AS 'MODULE_PATHNAME', 'pgmq_get_pg_partman_schema'
+LANGUAGE C;
+
+CREATE FUNCTION pgmq._get_pg_partman_major_version()
+RETURNS INTEGER
+AS 'MODULE_PATHNAME', 'pgmq_get_pg_partman_major_version'
+LANGUAGE C;
+
+CREATE FUNCTION pgmq._extension_exists(extension_name TEXT)
+RETURNS BOOLEAN
+AS 'MODULE_PATHNAME', 'pgmq_extension_exists'
+LANGUAGE C;
+
+CREATE FUNCTION pgmq._belongs_to_pgmq(table_name TEXT)
+RETURNS BOOLEAN
+AS 'MODULE_PATHNAME', 'pgmq_belongs_to_pgmq'
 LANGUAGE C;
 
 -- ---- sending ----

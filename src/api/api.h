@@ -30,11 +30,20 @@ typedef struct NeededRights
 	const char *const *updated;
 } NeededRights;
 
+/* An argument of type text; NULL for NULL. */
+static inline text *
+pgmq_text_or_null(FunctionCallInfo fcinfo, int position)
+{
+	return PG_ARGISNULL(position) ? NULL : PG_GETARG_TEXT_PP(position);
+}
+
 /* queue_name.c */
 extern char *pgmq_table_name(text *queue_name, char prefix);
 extern void pgmq_check_name_length(text *queue_name);
 
 /* queue_open.c */
+extern Oid	pgmq_table_oid(const char *table);
+extern bool pgmq_table_is_hot(const char *table);
 extern void pgmq_open_queue(FunctionCallInfo fcinfo, int argument, char prefix,
 							LOCKMODE lockmode, const NeededRights *rights,
 							QueueTable *queue);
@@ -51,6 +60,38 @@ extern const NeededRights pgmq_rights_take_all;
 extern const NeededRights pgmq_rights_archive;
 extern const NeededRights pgmq_rights_extend;
 extern const NeededRights pgmq_rights_metrics;
+
+/*
+ * fn_queue.c: what the kinds of queues have in common.  Columns come behind
+ * msg_id, whose definition is each kind's own.
+ */
+#define PGMQ_COLUMNS_OF_BOTH(between) \
+	"read_ct INT DEFAULT 0 NOT NULL, " \
+	"enqueued_at TIMESTAMP WITH TIME ZONE DEFAULT pg_catalog.now() NOT NULL, " \
+	"last_read_at TIMESTAMP WITH TIME ZONE, " between \
+	"vt TIMESTAMP WITH TIME ZONE NOT NULL, " \
+	"message pg_catalog.jsonb, headers pg_catalog.jsonb"
+#define PGMQ_QUEUE_COLUMNS PGMQ_COLUMNS_OF_BOTH("")
+#define PGMQ_ARCHIVE_COLUMNS \
+	PGMQ_COLUMNS_OF_BOTH("archived_at TIMESTAMP WITH TIME ZONE DEFAULT pg_catalog.now() NOT NULL, ")
+
+extern void pgmq_lock_queue_name(text *queue_name);
+extern void pgmq_refuse_null_name(FunctionCallInfo fcinfo);
+extern void pgmq_insert_meta(text *queue_name, bool is_partitioned, bool is_unlogged);
+extern void pgmq_grant_to_monitor(const char *table);
+extern void pgmq_index_archive(text *queue_name, const char *archive);
+
+/* fn_metrics.c */
+extern int	pgmq_queue_names(Datum **names);
+
+/* partman.c: pg_partman, wherever it is installed */
+extern char *pgmq_partman_schema(void);
+extern void pgmq_require_partman(void);
+extern const char *pgmq_partition_column(text *interval);
+extern void pgmq_create_parent(const char *table, const char *column, text *interval,
+							   const int32 *premake);
+extern void pgmq_set_retention(const char *table, text *retention, const char *settings);
+extern void pgmq_forget_partitions(const char *table);
 
 /* rows_out.c: rows of a set-returning function, one or many */
 typedef struct RowsOut
@@ -95,6 +136,7 @@ typedef enum SqlVerb
 	SQL_READ_REST,				/* beyond a msg_id */
 	SQL_READ_IF_REST,
 	SQL_POP,
+	SQL_POP_THESE,
 	SQL_DELETE,
 	SQL_ARCHIVE,
 	SQL_SET_VT
@@ -153,6 +195,10 @@ extern void pgmq_validate_batch(ArrayType *msgs, ArrayType *headers);
 extern void pgmq_send_to(text *queue_name, const Outgoing *outgoing);
 extern void pgmq_send_batch_to(text *queue_name, const OutgoingBatch *batch,
 							   RowsOut *out);
+
+/* sql_pop.c */
+extern bool pgmq_pop_locks_itself(Relation rel);
+extern int64 pgmq_sql_pop(Relation queue, TimestampTz now, int64 max_rows, RowsOut *out);
 
 /* read_call.c: what a function that reads is asked for */
 typedef struct ReadArgs

@@ -9,6 +9,7 @@
  */
 #include "common/compat.h"
 
+#include "access/relation.h"
 #include "access/table.h"
 #include "access/xact.h"
 #include "api/api.h"
@@ -112,6 +113,33 @@ explain_slowness(Relation rel)
 			(errmsg("hot queue table \"%s\" is served by plain SQL because pgmq is not preloaded",
 					RelationGetRelationName(rel)),
 			 errhint("Add \"pgmq\" to shared_preload_libraries and restart the server.")));
+}
+
+/*
+ * The table of this name in schema pgmq, InvalidOid if there is none.  A name
+ * too long for a table names none: it is not cut, lest it finds another's.
+ */
+Oid
+pgmq_table_oid(const char *table)
+{
+	Oid			schema = get_namespace_oid("pgmq", true);
+
+	return OidIsValid(schema) ? get_relname_relid(table, schema) : InvalidOid;
+}
+
+/* Is the table of this name in schema pgmq stored by our access method? */
+bool
+pgmq_table_is_hot(const char *table)
+{
+	char	   *name = pstrdup(table);
+	Relation	rel;
+	bool		is_hot;
+
+	truncate_identifier(name, strlen(name), false);
+	rel = relation_openrv(makeRangeVar("pgmq", name, -1), AccessShareLock);
+	is_hot = pgmq_am_is_ours(rel);
+	relation_close(rel, NoLock);
+	return is_hot;
 }
 
 /*

@@ -140,6 +140,12 @@ static const Statement statements[] = {
 		"RETURNING " M_COLUMNS ") SELECT " ROW_COLUMNS " FROM popped ORDER BY msg_id",
 		2, {INT4OID, TIMESTAMPTZOID}
 	},
+	[SQL_POP_THESE] = {
+		"WITH popped AS (DELETE FROM %1$s m "
+		"WHERE m.msg_id OPERATOR(pg_catalog.=) ANY ($1) AND " IS_READY("$2") " "
+		"RETURNING " M_COLUMNS ") SELECT " ROW_COLUMNS " FROM popped ORDER BY msg_id",
+		2, {INT8ARRAYOID, TIMESTAMPTZOID}
+	},
 	[SQL_DELETE] = {
 		"DELETE FROM %1$s WHERE msg_id OPERATOR(pg_catalog.=) ANY ($1) RETURNING msg_id",
 		1, {INT8ARRAYOID}
