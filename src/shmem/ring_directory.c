@@ -149,7 +149,11 @@ pgmq_ring_find_or_create(const RelFileLocator *locator, Oid relid,
 	return ring;
 }
 
-/* Take every slot of a ring away.  Caller holds L3 and nobody else uses it. */
+/*
+ * Take every slot of a ring away.  Caller holds L3 and nobody else uses it.
+ * In order of msg_id: a tree's root has the highest priority of all, and slots
+ * that came free in order of priority would make the next tree a list.
+ */
 static void
 empty_ring(Ring *ring)
 {
@@ -161,7 +165,7 @@ empty_ring(Ring *ring)
 		wake.n = 0;
 		ring_lock(ring, LW_EXCLUSIVE);
 		for (int i = 0; i < RING_BATCH_SLOTS &&
-			 (slot = ring->roots[TREE_BY_ID]) != 0; i++)
+			 (slot = pgmq_tree_first(ring, TREE_BY_ID)) != 0; i++)
 		{
 			if (ring_slot(slot)->tree != TREE_NONE)
 				pgmq_tree_remove(ring, ring_slot(slot)->tree, slot);
