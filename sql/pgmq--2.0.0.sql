@@ -54,6 +54,10 @@ CREATE TYPE pgmq.metrics_result AS (
     default_partition_length BIGINT
 );
 
+-- ==== functions ====
+-- The upgrade from older versions runs every CREATE FUNCTION below this line, and
+-- the comments on them; whatever else a version adds is in upgrade.sql.in, too.
+
 -- ---- queue names ----
 
 CREATE FUNCTION pgmq.format_table_name(queue_name TEXT, prefix TEXT)
@@ -101,6 +105,11 @@ LANGUAGE C;
 CREATE FUNCTION pgmq.purge_queue(queue_name TEXT)
 RETURNS BIGINT
 AS 'MODULE_PATHNAME', 'pgmq_purge_queue'
+LANGUAGE C;
+
+CREATE FUNCTION pgmq.convert_queue(queue_name TEXT, storage TEXT)
+RETURNS VOID
+AS 'MODULE_PATHNAME', 'pgmq_convert_queue'
 LANGUAGE C;
 
 CREATE FUNCTION pgmq.list_queues()
