@@ -58,6 +58,7 @@ typedef struct RowsOut
 	Datum		first_datum;
 	int64		n;
 	bool		is_composite;
+	bool		has_dropped;	/* columns of desc */
 } RowsOut;
 
 extern void pgmq_rows_begin(FunctionCallInfo fcinfo, RowsOut *out);

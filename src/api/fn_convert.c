@@ -155,7 +155,7 @@ static const char *const find_obstacle =
 " UNION ALL SELECT format('default of column \"%s\"', attname) FROM pg_attribute"
 " WHERE attrelid = $1 AND attnum > 3 AND (atthasdef OR attidentity <> '')"
 " UNION ALL SELECT format('options of column \"%s\"', attname) FROM pg_attribute"
-" WHERE attrelid = $1 AND attnum > 3 AND attoptions IS NOT NULL"
+" WHERE attrelid = $1 AND attnum > 3 AND attoptions::text ~ 'n_distinct'"
 " UNION ALL SELECT format('security label of column %s', objsubid) FROM pg_seclabel"
 " WHERE classoid = 'pg_class'::regclass AND objoid = $1 AND objsubid > 3"
 " UNION ALL SELECT format('column privileges granted by role \"%s\"', a.grantor::regrole)"
