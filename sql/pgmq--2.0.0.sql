@@ -80,6 +80,13 @@ RETURNS VOID
 AS 'MODULE_PATHNAME', 'pgmq_acquire_queue_lock'
 LANGUAGE C;
 
+-- ---- storage ----
+
+CREATE FUNCTION pgmq.convert_queue(queue_name TEXT, storage TEXT)
+RETURNS VOID
+AS 'MODULE_PATHNAME', 'pgmq_convert_queue'
+LANGUAGE C;
+
 -- ---- the life of a queue ----
 
 CREATE FUNCTION pgmq.create_non_partitioned(queue_name TEXT)
@@ -110,11 +117,6 @@ LANGUAGE C;
 CREATE FUNCTION pgmq.purge_queue(queue_name TEXT)
 RETURNS BIGINT
 AS 'MODULE_PATHNAME', 'pgmq_purge_queue'
-LANGUAGE C;
-
-CREATE FUNCTION pgmq.convert_queue(queue_name TEXT, storage TEXT)
-RETURNS VOID
-AS 'MODULE_PATHNAME', 'pgmq_convert_queue'
 LANGUAGE C;
 
 CREATE FUNCTION pgmq.list_queues()
