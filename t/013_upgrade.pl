@@ -30,7 +30,7 @@ SET search_path = pg_catalog;
 SELECT 'function', p.oid::regprocedure, pg_get_function_arguments(p.oid), pg_get_function_result(p.oid),
 		p.provolatile, p.prosrc, l.lanname, m.objid IS NOT NULL
 	FROM pg_proc p JOIN pg_language l ON l.oid = p.prolang LEFT JOIN pg_depend m ON m.objid = p.oid AND m.deptype = 'e'
-	WHERE p.pronamespace = 'pgmq'::regnamespace AND p.proname <> 'wrapper' ORDER BY 2::text;
+	WHERE p.pronamespace = 'pgmq'::regnamespace AND p.proname <> 'wrapper' ORDER BY p.oid::regprocedure::text;
 SELECT 'column', c.relname, row_number() OVER w, a.attname, format_type(a.atttypid, a.atttypmod), a.attnotnull,
 		pg_get_expr(d.adbin, d.adrelid) IS NOT NULL
 	FROM pg_class c JOIN pg_attribute a ON a.attrelid = c.oid AND a.attnum > 0 AND NOT a.attisdropped
@@ -59,7 +59,7 @@ SELECT 'sequence', last_value, is_called FROM pgmq.q_mixed_msg_id_seq;
 SELECT 'sequence', last_value, is_called FROM pgmq.q_plain_msg_id_seq;
 SELECT 'meta', * FROM pgmq.meta ORDER BY 2;
 SELECT 'table', c.oid, relname, relpersistence, relowner::regrole, relrowsecurity, amname
-	FROM pg_class c JOIN pg_am a ON a.oid = c.relam WHERE c.oid::regclass::text ~ '^pgmq.[qa]_' ORDER BY 3;
+	FROM pg_class c JOIN pg_am a ON a.oid = c.relam WHERE c.oid::regclass::text ~ '^pgmq.[qa]_' AND c.relkind = 'r' ORDER BY 3;
 SELECT 'trigger', tgname, pg_get_triggerdef(oid) FROM pg_trigger WHERE NOT tgisinternal ORDER BY 2;
 SELECT 'policy', tablename, policyname, roles, cmd, qual FROM pg_policies ORDER BY 2;
 SELECT 'index', indexdef FROM pg_indexes WHERE schemaname = 'pgmq' AND indexname ~ 'users|vt_idx|pkey|archived' ORDER BY 2;
@@ -164,7 +164,7 @@ SELECT has_table_privilege('pgmq.q_plain', 'SELECT'), has_table_privilege('pgmq.
 6|{"n": 6}|t
 1|t
 t|5|t
-t|6|
+f|6|f
 2|2
 Mixed plain un
 Mixed|5|78
