@@ -363,9 +363,9 @@ explain_slow_tables(Oid relid)
 
 	if (!facts->can_send || !facts->can_read || !facts->can_ack)
 		ereport(NOTICE,
-				(errmsg("hot queue table \"%s\" has features that calls are served for by plain SQL",
+				(errmsg("some calls on hot queue table \"%s\" will be served by plain SQL",
 						RelationGetRelationName(rel)),
-				 errdetail("Triggers, rules, check constraints, further columns, publications and indexes over read_ct, last_read_at or vt are among them.")));
+				 errdetail("It has triggers, rules, check constraints, further columns, a publication, or an index over read_ct, last_read_at or vt.")));
 	table_close(rel, NoLock);
 }
 
@@ -418,7 +418,7 @@ convert(Oid relid, bool to_hot, const char *queue_name)
 	bool		is_changed = true;
 
 	refuse_other_kinds(rel);
-	CheckTableNotInUse(rel, "pgmq.convert_queue");
+	CheckTableNotInUse(rel, "convert");
 	if (to_hot && !is_hot && !is_old_order && !is_canonical(RelationGetDescr(rel)))
 		ereport(ERROR,
 				(errcode(ERRCODE_FEATURE_NOT_SUPPORTED),
