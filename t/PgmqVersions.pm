@@ -8,7 +8,7 @@ use warnings;
 
 use Exporter 'import';
 
-our @EXPORT = qw(@released make_version make_without_extension make_queue at_least);
+our @EXPORT = qw(@released make_version add_version make_without_extension make_queue at_least);
 
 our @released = qw(
   1.5.0 1.5.1 1.5.2 1.6.0 1.6.1 1.7.0 1.8.0 1.8.1 1.9.0 1.10.0 1.10.1
@@ -190,6 +190,15 @@ sub make_version
 	my ($node, $db, $version) = @_;
 
 	$node->safe_psql('postgres', "CREATE DATABASE $db");
+	add_version($node, $db, $version);
+	return;
+}
+
+# The same in a database that is there
+sub add_version
+{
+	my ($node, $db, $version) = @_;
+
 	$node->safe_psql($db, 'CREATE EXTENSION pgmq');
 	my @functions = functions_of($node, $db, $version);
 	$node->safe_psql($db, "SET client_min_messages = warning; SET check_function_bodies = off; BEGIN; $empty_extension

@@ -29,6 +29,9 @@ typedef struct NeededRights
 	const char *const *updated;
 } NeededRights;
 
+/* fn_convert.c */
+extern void pgmq_convert_init(void);
+
 /* queue_name.c */
 extern char *pgmq_table_name(text *queue_name, char prefix);
 extern void pgmq_check_name_length(text *queue_name);

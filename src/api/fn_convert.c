@@ -30,10 +30,13 @@
 #include "catalog/pg_am.h"
 #include "catalog/pg_class.h"
 #include "commands/defrem.h"
+#include "commands/extension.h"
 #include "commands/tablecmds.h"
 #include "common/settings.h"
 #include "executor/spi.h"
 #include "parser/scansup.h"
+#include "storage/lmgr.h"
+#include "tcop/utility.h"
 #include "utils/builtins.h"
 #include "utils/guc.h"
 #include "utils/lsyscache.h"
@@ -94,7 +97,19 @@ run_all(List *statements)
 static const char *
 qualified_table(Oid relid)
 {
-	return quote_qualified_identifier("pgmq", get_rel_name(relid));
+	return quote_qualified_identifier(get_namespace_name(get_rel_namespace(relid)),
+									  get_rel_name(relid));
+}
+
+/* Returns the level to give to AtEOXact_GUC() afterwards. */
+static int
+use_safe_search_path(void)
+{
+	int			guc_level = NewGUCNestLevel();
+
+	(void) set_config_option("search_path", "pg_catalog, pg_temp", PGC_USERSET,
+							 PGC_S_SESSION, GUC_ACTION_SAVE, true, 0, false);
+	return guc_level;
 }
 
 /* ---- what kind of table is it? ---- */
@@ -444,6 +459,71 @@ convert(Oid relid, bool to_hot, const char *queue_name)
 						to_hot ? "hot" : "heap")));
 }
 
+/* ---- the extension is dropped ---- */
+
+static bool
+is_drop_of_ours(Node *statement)
+{
+	DropStmt   *drop = (DropStmt *) statement;
+	ListCell   *cell;
+
+	if (!IsA(statement, DropStmt) || drop->removeType != OBJECT_EXTENSION ||
+		drop->behavior != DROP_CASCADE)
+		return false;
+	foreach(cell, drop->objects)
+		if (strcmp(strVal(lfirst(cell)), "pgmq") == 0)
+			return true;
+	return false;
+}
+
+/*
+ * Hot tables depend on the access method: CASCADE would drop them, where it
+ * leaves the queues of the SQL-only pgmq.  They become heap tables before.
+ */
+static void
+rescue_hot_tables(void)
+{
+	Oid			am = get_table_am_oid("pgmq", true);
+	int			guc_level = use_safe_search_path();
+	List	   *tables;
+	ListCell   *cell;
+
+	tables = texts_about("SELECT oid FROM pg_class WHERE relam = $1 AND relkind = 'r' "
+						 "ORDER BY oid", am);
+	foreach(cell, tables)
+	{
+		Oid			relid = atooid((char *) lfirst(cell));
+
+		LockRelationOid(relid, AccessExclusiveLock);
+		rewrite_as_heap(relid);
+		if (get_rel_namespace(relid) == get_namespace_oid("pgmq", true))
+			(void) add_indexes(relid);
+	}
+	AtEOXact_GUC(true, guc_level);
+}
+
+static ProcessUtility_hook_type prev_process_utility = NULL;
+
+static void
+process_utility(PlannedStmt *pstmt, const char *query, bool read_only_tree,
+				ProcessUtilityContext context, ParamListInfo params,
+				QueryEnvironment *environment, DestReceiver *dest, QueryCompletion *qc)
+{
+	ProcessUtility_hook_type next = prev_process_utility ?
+		prev_process_utility : standard_ProcessUtility;
+
+	if (is_drop_of_ours(pstmt->utilityStmt) && OidIsValid(get_extension_oid("pgmq", true)))
+		rescue_hot_tables();
+	next(pstmt, query, read_only_tree, context, params, environment, dest, qc);
+}
+
+void
+pgmq_convert_init(void)
+{
+	prev_process_utility = ProcessUtility_hook;
+	ProcessUtility_hook = process_utility;
+}
+
 /* ---- the function ---- */
 
 /* 22023 for anything but hot and heap. */
@@ -499,9 +579,7 @@ pgmq_convert_queue(PG_FUNCTION_ARGS)
 	to_hot = wants_hot(PG_GETARG_TEXT_PP(1));
 	relid = lock_queue_table(PG_GETARG_TEXT_PP(0));
 
-	guc_level = NewGUCNestLevel();
-	(void) set_config_option("search_path", "pg_catalog, pg_temp", PGC_USERSET,
-							 PGC_S_SESSION, GUC_ACTION_SAVE, true, 0, false);
+	guc_level = use_safe_search_path();
 	convert(relid, to_hot, text_to_cstring(PG_GETARG_TEXT_PP(0)));
 	AtEOXact_GUC(true, guc_level);
 	PG_RETURN_VOID();
