@@ -144,8 +144,18 @@ $reader->query_safe(q{BEGIN; SELECT count(*) FROM pgmq.read('big', 60, 10)});
 my ($status, undef, $message) = $node->psql('postgres', q{SET lock_timeout = '100ms'; SELECT pgmq.convert_queue('big', 'heap')});
 like($message, qr/lock timeout/, 'who holds messages is waited for, as long as lock_timeout says');
 is($node->safe_psql('postgres', q{SELECT send FROM pgmq.send('big', '1')}), '100001', 'and then nobody waits');
+my $converter_session = $node->background_psql('postgres', on_error_stop => 0);
+$converter_session->query_until(qr/started/, "\\echo started\nSELECT pgmq.convert_queue('big', 'heap');\n\\echo converted\n");
+my $waiting = q{SELECT count(*) > 0 FROM pg_locks WHERE mode = 'AccessExclusiveLock' AND relation = 'pgmq.q_big'::regclass AND NOT granted};
+wait_until('the conversion waits', sub { $node->safe_psql('postgres', $waiting) eq 't' });
+is($node->safe_psql('postgres', q{SELECT send FROM pgmq.send('big', '2')}), '100002',
+	'without lock_timeout it steps back, and senders get through');
+is(storage('big'), 'pgmq', 'while it waits for who holds messages');
 $reader->query_safe('COMMIT');
 $reader->quit;
+wait_until('the conversion is done', sub { storage('big') eq 'heap' });
+$converter_session->quit;
+$node->safe_psql('postgres', q{SELECT pgmq.convert_queue('big', 'hot')});
 is($node->safe_psql('postgres', q{SELECT min(msg_id), max(msg_id) FROM pgmq.read('big', 60, 5)}), '11|15',
 	'what was leased stays leased');
 queues_are_sound($node, ['big']);

@@ -35,12 +35,19 @@
 #include "common/settings.h"
 #include "executor/spi.h"
 #include "parser/scansup.h"
+#include "storage/latch.h"
 #include "storage/lmgr.h"
+#include "storage/proc.h"
 #include "tcop/utility.h"
 #include "utils/builtins.h"
 #include "utils/guc.h"
 #include "utils/lsyscache.h"
+#include "utils/resowner.h"
 #include "utils/syscache.h"
+
+/* How long senders may be kept waiting for a lock that we do not get at once */
+#define FIRST_LOCK_WAIT_MS 100
+#define MAX_LOCK_WAIT_MS 600000
 
 /* In the order of their attribute numbers; all of a queue table's columns. */
 static const char *const canonical_order[QUEUE_NATTS] = {
@@ -389,14 +396,9 @@ convert_to_hot(Oid relid, bool is_old_order)
 {
 	Oid			am = get_table_am_oid("pgmq", false);
 
-	if (is_old_order)
-	{
-		if (has_vt_index(relid))
-			pgmq_sql_ddl("DROP INDEX %s",
-						 quote_qualified_identifier("pgmq", vt_index_name(relid)));
-		reorder_columns(relid);
-	}
 	drop_indexes(relid);
+	if (is_old_order)
+		reorder_columns(relid);
 	switch_access_method(relid, am);
 	begin_ring(relid);
 	explain_slow_tables(relid);
@@ -542,13 +544,82 @@ wants_hot(text *storage)
 
 /* Find the table and lock it, after checking that the caller owns it. */
 static Oid
+lock_table(const char *table)
+{
+	return RangeVarGetRelidExtended(makeRangeVar("pgmq", pstrdup(table), -1),
+									AccessExclusiveLock, 0,
+									RangeVarCallbackOwnsRelation, NULL);
+}
+
+/* The same, waiting for at most so long: then InvalidOid, and nothing is held. */
+static Oid
+lock_table_within(const char *table, int wait_ms)
+{
+	MemoryContext context = CurrentMemoryContext;
+	ResourceOwner owner = CurrentResourceOwner;
+	volatile Oid relid = InvalidOid;
+
+	BeginInternalSubTransaction(NULL);
+	MemoryContextSwitchTo(context);
+	PG_TRY();
+	{
+		int			guc_level = NewGUCNestLevel();
+
+		(void) set_config_option("lock_timeout", psprintf("%d", wait_ms), PGC_USERSET,
+								 PGC_S_SESSION, GUC_ACTION_SAVE, true, 0, false);
+		relid = lock_table(table);
+		AtEOXact_GUC(true, guc_level);
+		ReleaseCurrentSubTransaction();
+	}
+	PG_CATCH();
+	{
+		ErrorData  *error;
+
+		MemoryContextSwitchTo(context);
+		error = CopyErrorData();
+		FlushErrorState();
+		RollbackAndReleaseCurrentSubTransaction();
+		if (error->sqlerrcode != ERRCODE_LOCK_NOT_AVAILABLE)
+		{
+			CurrentResourceOwner = owner;
+			ReThrowError(error);
+		}
+		FreeErrorData(error);
+		relid = InvalidOid;
+	}
+	PG_END_TRY();
+	MemoryContextSwitchTo(context);
+	CurrentResourceOwner = owner;
+	return relid;
+}
+
+/*
+ * Whoever asks for the table while we wait for its lock waits behind us, and
+ * we wait for the longest transaction that works on it.  So we give up and try
+ * again, waiting twice as long each time, lest a busy queue keeps us out for
+ * ever.  A caller with a lock_timeout has decided for himself.
+ */
+static Oid
 lock_queue_table(text *queue_name)
 {
 	char	   *table = pgmq_table_name(queue_name, 'q');
+	Oid			relid = InvalidOid;
 
 	truncate_identifier(table, strlen(table), true);
-	return RangeVarGetRelidExtended(makeRangeVar("pgmq", table, -1), AccessExclusiveLock,
-									0, RangeVarCallbackOwnsRelation, NULL);
+	if (LockTimeout > 0)
+		return lock_table(table);
+	for (int wait_ms = FIRST_LOCK_WAIT_MS; !OidIsValid(relid);
+		 wait_ms = Min(wait_ms * 2, MAX_LOCK_WAIT_MS))
+	{
+		relid = lock_table_within(table, wait_ms);
+		if (OidIsValid(relid))
+			break;
+		(void) WaitLatch(MyLatch, WL_LATCH_SET | WL_TIMEOUT | WL_EXIT_ON_PM_DEATH,
+						 wait_ms, PG_WAIT_EXTENSION);
+		ResetLatch(MyLatch);
+		CHECK_FOR_INTERRUPTS();
+	}
+	return relid;
 }
 
 /*
