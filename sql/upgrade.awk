@@ -8,7 +8,7 @@
 # blocks, which are about a fresh installation.  A statement ends with ";" at the end of a line.
 
 function is_in_body(text) {
-	return gsub(/\$[a-z_]*\$/, "&", text) % 2
+	return gsub(/\$[A-Za-z0-9_]*\$/, "&", text) % 2
 }
 
 function add(statement, changed) {
