@@ -3,6 +3,15 @@
 -- complain if script is sourced in psql, rather than via CREATE EXTENSION
 \echo Use "CREATE EXTENSION pgmq" to load this file. \quit
 
+DO $$
+BEGIN
+    IF pg_catalog.to_regclass('pgmq.meta') IS NOT NULL THEN
+        RAISE EXCEPTION 'schema pgmq holds a pgmq that is no extension'
+            USING ERRCODE = 'duplicate_object',
+                HINT = 'To adopt it: CREATE EXTENSION pgmq VERSION ''unpackaged''; ALTER EXTENSION pgmq UPDATE;';
+    END IF;
+END $$;
+
 -- ---- the table access method of hot queues ----
 
 CREATE FUNCTION pgmq.pgmq_tableam_handler(internal)
@@ -86,6 +95,13 @@ LANGUAGE C;
 CREATE FUNCTION pgmq.acquire_queue_lock(queue_name TEXT)
 RETURNS VOID
 AS 'MODULE_PATHNAME', 'pgmq_acquire_queue_lock'
+LANGUAGE C;
+
+-- ---- storage ----
+
+CREATE FUNCTION pgmq.convert_queue(queue_name TEXT, storage TEXT)
+RETURNS VOID
+AS 'MODULE_PATHNAME', 'pgmq_convert_queue'
 LANGUAGE C;
 
 -- ---- the life of a queue ----
@@ -476,5 +492,31 @@ BEGIN
                 AND p.proname OPERATOR(pg_catalog.<>) 'pgmq_tableam_handler'
     LOOP
         EXECUTE pg_catalog.format('ALTER FUNCTION %s COST 100', function);
+    END LOOP;
+END $$;
+
+-- ---- owners: keep this at the end of the file ----
+
+-- Who may create extensions but is no superuser owns what the script makes for him, but
+-- for the access method.
+DO $$
+DECLARE
+    owner pg_catalog.regrole := (SELECT extowner::pg_catalog.regrole
+        FROM pg_catalog.pg_extension WHERE extname OPERATOR(pg_catalog.=) 'pgmq');
+    object record;
+BEGIN
+    FOR object IN
+        SELECT i.type, i.identity
+          FROM pg_catalog.pg_extension e
+            JOIN pg_catalog.pg_depend d ON d.refobjid OPERATOR(pg_catalog.=) e.oid
+              AND d.refclassid OPERATOR(pg_catalog.=) 'pg_catalog.pg_extension'::pg_catalog.regclass
+              AND d.deptype OPERATOR(pg_catalog.=) 'e',
+            pg_catalog.pg_identify_object(d.classid, d.objid, 0) i
+          WHERE e.extname OPERATOR(pg_catalog.=) 'pgmq'
+            AND i.type OPERATOR(pg_catalog.<>) 'access method'
+            AND i.identity OPERATOR(pg_catalog.!~) 'pgmq_tableam_handler'
+            AND owner OPERATOR(pg_catalog.<>) current_user::pg_catalog.regrole
+    LOOP
+        EXECUTE pg_catalog.format('ALTER %s %s OWNER TO %s', object.type, object.identity, owner);
     END LOOP;
 END $$;

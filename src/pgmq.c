@@ -9,6 +9,7 @@
 #include "common/compat.h"
 
 #include "am/am.h"
+#include "api/api.h"
 #include "common/settings.h"
 #include "fmgr.h"
 #include "shmem/ring.h"
@@ -63,6 +64,7 @@ _PG_init(void)
 {
 	pgmq_settings_define();
 	pgmq_am_init();
+	pgmq_convert_init();
 	if (!process_shared_preload_libraries_in_progress)
 		return;
 	install_shmem_hooks();

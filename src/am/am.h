@@ -24,6 +24,7 @@ typedef struct RelationFacts
 	bool		is_hot;			/* stored by our access method */
 	bool		is_queue;		/* has a queue table's columns, as created */
 	bool		is_archive;		/* has an archive table's columns */
+	bool		is_old_archive; /* with last_read_at as the last of them */
 	bool		can_send;		/* fast path: insert */
 	bool		can_read;		/* fast path: lease in place */
 	bool		can_ack;		/* fast path: delete */

@@ -53,6 +53,18 @@ static const ColumnShape archive_columns[] = {
 	{"headers", JSONBOID, false}
 };
 
+/* Made before 1.10 and upgraded since */
+static const ColumnShape old_archive_columns[] = {
+	{"msg_id", INT8OID, true},
+	{"read_ct", INT4OID, true},
+	{"enqueued_at", TIMESTAMPTZOID, true},
+	{"archived_at", TIMESTAMPTZOID, true},
+	{"vt", TIMESTAMPTZOID, true},
+	{"message", JSONBOID, false},
+	{"headers", JSONBOID, false},
+	{"last_read_at", TIMESTAMPTZOID, false}
+};
+
 static bool
 has_columns(TupleDesc desc, const ColumnShape *columns, int n)
 {
@@ -158,7 +170,9 @@ compute(Relation rel, RelationFacts *facts)
 	memset(&facts->is_valid, 0, sizeof(RelationFacts) - offsetof(RelationFacts, is_valid));
 	facts->is_hot = pgmq_am_is_ours(rel);
 	facts->is_queue = has_columns(desc, queue_columns, lengthof(queue_columns));
-	facts->is_archive = has_columns(desc, archive_columns, lengthof(archive_columns));
+	facts->is_old_archive = has_columns(desc, old_archive_columns, lengthof(old_archive_columns));
+	facts->is_archive = facts->is_old_archive ||
+		has_columns(desc, archive_columns, lengthof(archive_columns));
 	if (rel->rd_rel->relkind == RELKIND_RELATION)
 	{
 		indexes = RelationGetIndexList(rel);
@@ -170,7 +184,7 @@ compute(Relation rel, RelationFacts *facts)
 	facts->can_archive = facts->is_archive && is_plain(rel) &&
 		rel->rd_rel->relam == HEAP_TABLE_AM_OID &&
 		!has_trigger(rel, TRIGGER_TYPE_INSERT) &&
-		default_is(rel, 5, true);
+		default_is(rel, facts->is_old_archive ? 4 : 5, true);
 	facts->is_valid = true;
 }
 

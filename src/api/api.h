@@ -37,6 +37,9 @@ pgmq_text_or_null(FunctionCallInfo fcinfo, int position)
 	return PG_ARGISNULL(position) ? NULL : PG_GETARG_TEXT_PP(position);
 }
 
+/* fn_convert.c */
+extern void pgmq_convert_init(void);
+
 /* queue_name.c */
 extern char *pgmq_table_name(text *queue_name, char prefix);
 extern void pgmq_check_name_length(text *queue_name);
@@ -106,6 +109,7 @@ typedef struct RowsOut
 	bool		is_composite;
 	bool		has_leading;	/* scalars get a column in front */
 	Datum		leading;
+	bool		has_dropped;	/* columns of desc */
 } RowsOut;
 
 extern void pgmq_rows_begin(FunctionCallInfo fcinfo, RowsOut *out);

@@ -276,6 +276,9 @@ pgmq_is_int32(char *value)
 #define PGMQ_FORBID_PARALLEL() (execute_once = false, queryDesc->already_executed = true)
 #endif
 
+/* ALTER TABLE ... SET ACCESS METHOD */
+#define PGMQ_HAS_SET_ACCESS_METHOD (PG_VERSION_NUM >= 150000)
+
 #if PG_VERSION_NUM < 150000
 #define MarkGUCPrefixReserved(prefix) EmitWarningsOnPlaceholders(prefix)
 #define PGMQ_HAS_SHMEM_REQUEST_HOOK 0
