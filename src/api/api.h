@@ -38,6 +38,8 @@ extern void pgmq_open_queue(FunctionCallInfo fcinfo, int argument, char prefix,
 							LOCKMODE lockmode, const NeededRights *rights,
 							QueueTable *queue);
 extern void pgmq_close_queue(QueueTable *queue);
+extern void pgmq_check_rights(Relation rel, LOCKMODE lockmode,
+							  const NeededRights *rights);
 extern const NeededRights pgmq_rights_send;
 extern const NeededRights pgmq_rights_read;
 extern const NeededRights pgmq_rights_pop;
@@ -46,6 +48,10 @@ extern const NeededRights pgmq_rights_take_all;
 extern const NeededRights pgmq_rights_archive;
 extern const NeededRights pgmq_rights_extend;
 extern const NeededRights pgmq_rights_metrics;
+
+/* fn_notify.c */
+extern void pgmq_notify_init(void);
+extern void pgmq_notify_sent(const char *queue_name);
 
 /* rows_out.c: rows of a set-returning function, one or many */
 typedef struct RowsOut

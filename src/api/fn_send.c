@@ -43,6 +43,14 @@ argument_or_null(FunctionCallInfo fcinfo, int position, bool *isnull)
 	return *isnull ? (Datum) 0 : PG_GETARG_DATUM(position);
 }
 
+/* What the queue's notification trigger does on the SQL path. */
+static void
+notify_sent(QueueTable *queue)
+{
+	if (pgmq_am_notifies(queue->facts))
+		pgmq_notify_sent(queue->facts->notify_name);
+}
+
 static Datum
 send_message(FunctionCallInfo fcinfo, const SendArgs *args)
 {
@@ -63,6 +71,7 @@ send_message(FunctionCallInfo fcinfo, const SendArgs *args)
 										  message_is_null, headers,
 										  headers_is_null, visible_at);
 
+		notify_sent(&queue);
 		pgmq_close_queue(&queue);
 		PG_RETURN_INT64(msg_id);
 	}
@@ -170,7 +179,11 @@ send_batch(FunctionCallInfo fcinfo, const SendArgs *args, bool must_validate)
 	pgmq_open_queue(fcinfo, 0, 'q', RowExclusiveLock, &pgmq_rights_send, &queue);
 	PreventCommandIfReadOnly("INSERT");
 	if (queue.is_fast && queue.facts->can_send && has_visible_at)
+	{
 		send_batch_fast(&queue, msgs, headers, visible_at, &out);
+		if (out.n > 0)
+			notify_sent(&queue);
+	}
 	else
 	{
 		Datum		values[3] = {TimestampTzGetDatum(visible_at),

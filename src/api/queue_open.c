@@ -69,8 +69,12 @@ column_set(Relation rel, const char *const *names)
 	return set;
 }
 
-static void
-check_rights(Relation rel, LOCKMODE lockmode, const NeededRights *rights)
+/*
+ * Raise 42501 unless the current user has these rights on a table, as a
+ * statement with these columns would.
+ */
+void
+pgmq_check_rights(Relation rel, LOCKMODE lockmode, const NeededRights *rights)
 {
 	RangeTblEntry *rte = makeNode(RangeTblEntry);
 #if PGMQ_HAS_PERMINFO
@@ -134,7 +138,7 @@ pgmq_open_queue(FunctionCallInfo fcinfo, int argument, char prefix,
 	truncate_identifier(table, strlen(table), true);
 	name = makeRangeVar("pgmq", table, -1);
 	queue->rel = table_open(RangeVarGetRelid(name, lockmode, false), NoLock);
-	check_rights(queue->rel, lockmode, rights);
+	pgmq_check_rights(queue->rel, lockmode, rights);
 	queue->facts = pgmq_am_facts(queue->rel);
 	if (queue->facts->is_hot)
 		explain_slowness(queue->rel);
