@@ -84,6 +84,15 @@ BEGIN ISOLATION LEVEL SERIALIZABLE;
 SELECT pg_temp.run('hot', $$SELECT pgmq.send('%q', '1')$$), pg_temp.stamped();
 ROLLBACK;
 SELECT pg_temp.stamped();
+-- altered between the send and the commit: notified, not stamped
+BEGIN;
+SELECT pg_temp.run('hot', $$SELECT pgmq.send('%q', '1')$$);
+ALTER TABLE pgmq.notify_insert_throttle ADD CONSTRAINT sound CHECK (throttle_interval_ms >= 0);
+COMMIT;
+SELECT pg_temp.stamped();
+CALL pg_temp.tell($$SELECT pgmq.send('%q', '1')$$);
+ALTER TABLE pgmq.notify_insert_throttle DROP CONSTRAINT sound;
+CALL pg_temp.tell($$SELECT pgmq.send('%q', '1')$$);
 
 SELECT count(*) FROM pgmq.q_hot;
 SELECT count(*) FROM pgmq.q_heap;

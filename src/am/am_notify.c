@@ -76,28 +76,50 @@ known_row(const char *queue_name, HASHACTION action)
 	return known;
 }
 
+/*
+ * The columns of a stored row.  None of them is ever null, so all but the name
+ * lie where alignment puts them behind it.
+ */
+static char *
+name_of(HeapTuple tuple)
+{
+	return (char *) tuple->t_data + tuple->t_data->t_hoff;
+}
+
+static int32 *
+interval_of(HeapTuple tuple)
+{
+	char	   *name = name_of(tuple);
+
+	return (int32 *) (name + INTALIGN(VARSIZE_ANY(name)));
+}
+
+static TimestampTz *
+stamp_of(HeapTuple tuple)
+{
+	char	   *data = name_of(tuple);
+
+	return (TimestampTz *) (data + DOUBLEALIGN((char *) (interval_of(tuple) + 1) - data));
+}
+
 /* Does the row carry this name, byte for byte? */
 static bool
-has_name(TupleDesc desc, HeapTuple tuple, const char *queue_name)
+has_name(HeapTuple tuple, const char *queue_name)
 {
-	bool		isnull;
-	Datum		name = heap_getattr(tuple, ATTNUM_QUEUE_NAME, desc, &isnull);
+	char	   *name = name_of(tuple);
 	int			length = strlen(queue_name);
 
-	return !isnull && VARSIZE_ANY_EXHDR(DatumGetPointer(name)) == length &&
-		memcmp(VARDATA_ANY(DatumGetPointer(name)), queue_name, length) == 0;
+	return VARSIZE_ANY_EXHDR(name) == length &&
+		memcmp(VARDATA_ANY(name), queue_name, length) == 0;
 }
 
 static void
-get_values(TupleDesc desc, HeapTuple tuple, ThrottleRow *row)
+get_values(HeapTuple tuple, ThrottleRow *row)
 {
-	bool		isnull;
-
 	row->tid = tuple->t_self;
-	row->interval_ms = DatumGetInt32(heap_getattr(tuple, ATTNUM_INTERVAL, desc, &isnull));
+	row->interval_ms = *interval_of(tuple);
 	row->version.xmin = HeapTupleHeaderGetRawXmin(tuple->t_data);
-	row->version.notified_at =
-		DatumGetTimestampTz(heap_getattr(tuple, ATTNUM_NOTIFIED_AT, desc, &isnull));
+	row->version.notified_at = *stamp_of(tuple);
 }
 
 /* Is this the latest version of a row, committed and at most locked? */
@@ -126,9 +148,9 @@ read_known(Relation rel, const char *queue_name, ThrottleRow *row)
 	found = pgmq_am_find_on_page(rel, buffer, &known->tid, &tuple) &&
 		HeapTupleHeaderGetRawXmin(tuple.t_data) == known->xmin &&
 		is_latest(tuple.t_data) &&
-		has_name(RelationGetDescr(rel), &tuple, queue_name);
+		has_name(&tuple, queue_name);
 	if (found)
-		get_values(RelationGetDescr(rel), &tuple, row);
+		get_values(&tuple, row);
 	UnlockReleaseBuffer(buffer);
 	return found;
 }
@@ -176,7 +198,7 @@ search(Relation rel, const char *queue_name, ThrottleRow *row)
 	tuple = systable_getnext(scan);
 	if (tuple != NULL)
 	{
-		get_values(RelationGetDescr(rel), tuple, row);
+		get_values(tuple, row);
 		known = known_row(queue_name, HASH_ENTER);
 		if (known != NULL)
 		{
@@ -199,9 +221,17 @@ search(Relation rel, const char *queue_name, ThrottleRow *row)
 bool
 pgmq_am_read_throttle(Oid relid, const char *queue_name, ThrottleRow *row)
 {
-	Relation	rel = table_open(relid, RowExclusiveLock);
-	bool		found = read_known(rel, queue_name, row) || search(rel, queue_name, row);
+	Relation	rel = table_open(relid, NoLock);
+	bool		found;
 
+	if (pgmq_am_throttle_is_plain(rel))
+		found = read_known(rel, queue_name, row) || search(rel, queue_name, row);
+	else
+	{
+		/* Altered by this very transaction since it sent: better to notify. */
+		row->interval_ms = 0;
+		found = true;
+	}
 	table_close(rel, NoLock);
 	return found;
 }
@@ -292,17 +322,6 @@ is_stamp_indexed(Relation rel)
 	return result;
 }
 
-/* Where the stamp lies in a row whose columns are all there. */
-static TimestampTz *
-stamp_of(HeapTuple tuple)
-{
-	char	   *data = (char *) tuple->t_data + tuple->t_data->t_hoff;
-	Size		offset = VARSIZE_ANY(data);
-
-	offset = INTALIGN(offset) + sizeof(int32);
-	return (TimestampTz *) (data + DOUBLEALIGN(offset));
-}
-
 static void
 stamp_in_place(Relation rel, ThrottleRow *row, TimestampTz now)
 {
@@ -312,7 +331,6 @@ stamp_in_place(Relation rel, ThrottleRow *row, TimestampTz now)
 	LockBuffer(buffer, BUFFER_LOCK_EXCLUSIVE);
 	if (pgmq_am_find_on_page(rel, buffer, &row->tid, &tuple) &&
 		HeapTupleHeaderGetRawXmin(tuple.t_data) == row->version.xmin &&
-		!HeapTupleHasNulls(&tuple) &&
 		HeapTupleSatisfiesUpdate(&tuple, GetCurrentCommandId(false), buffer) == TM_Ok)
 	{
 		*stamp_of(&tuple) = now;
@@ -328,9 +346,11 @@ stamp_in_place(Relation rel, ThrottleRow *row, TimestampTz now)
 void
 pgmq_am_stamp_throttle(Oid relid, ThrottleRow *row, TimestampTz now)
 {
-	Relation	rel = table_open(relid, RowExclusiveLock);
+	Relation	rel = table_open(relid, NoLock);
 
-	if (row->interval_ms <= 0 && !RelationNeedsWAL(rel) && !is_stamp_indexed(rel))
+	if (!pgmq_am_throttle_is_plain(rel))
+		;						/* see above */
+	else if (row->interval_ms <= 0 && !RelationNeedsWAL(rel) && !is_stamp_indexed(rel))
 		stamp_in_place(rel, row, now);
 	else
 		stamp_by_update(rel, row, now);

@@ -19,6 +19,7 @@
 #include "commands/trigger.h"
 #include "parser/scansup.h"
 #include "utils/builtins.h"
+#include "utils/inval.h"
 #include "utils/lsyscache.h"
 #include "utils/rls.h"
 
@@ -35,18 +36,32 @@ static const NeededRights rights_notify = {
 
 /* ---- senders ---- */
 
+/* The throttle table, until the relcache reports a change of it. */
+static Oid	throttle_relid = InvalidOid;
+
+static void
+relcache_callback(Datum arg, Oid relid)
+{
+	if (!OidIsValid(relid) || relid == throttle_relid)
+		throttle_relid = InvalidOid;
+}
+
 /* The throttle table, locked as an UPDATE locks it. */
 static Relation
 open_throttle(void)
 {
-	Oid			schema = LookupExplicitNamespace("pgmq", false);
-	Oid			relid = get_relname_relid("notify_insert_throttle", schema);
+	Oid			relid = throttle_relid;
+	Relation	rel;
 
+	if (!OidIsValid(relid))
+		relid = get_relname_relid("notify_insert_throttle", get_namespace_oid("pgmq", false));
 	if (!OidIsValid(relid))
 		ereport(ERROR,
 				(errcode(ERRCODE_UNDEFINED_TABLE),
 				 errmsg("relation \"pgmq.notify_insert_throttle\" does not exist")));
-	return table_open(relid, RowExclusiveLock);
+	rel = table_open(relid, RowExclusiveLock);
+	throttle_relid = relid;		/* now that opening it invalidates nothing */
+	return rel;
 }
 
 static bool
@@ -76,8 +91,8 @@ notify_by_update(const char *queue_name)
 }
 
 /*
- * A message was sent to the queue of this name, by the current user.  Errors:
- * 42501 where the user may not read and stamp the throttle table.
+ * A message was sent to the queue of this name, by the current user, who has
+ * USAGE on the schema.  Errors: 42501 where the user may not read and stamp the throttle table.
  */
 void
 pgmq_notify_sent(const char *queue_name)
@@ -114,6 +129,7 @@ pgmq_notify_queue_listeners(PG_FUNCTION_ARGS)
 		ereport(ERROR,
 				(errcode(ERRCODE_FEATURE_NOT_SUPPORTED),
 				 errmsg("trigger functions can only be called as triggers")));
+	(void) LookupExplicitNamespace("pgmq", false);	/* 42501 without USAGE */
 	table = RelationGetRelationName(trigger->tg_relation);
 	if (trigger->tg_trigger->tgnargs > 0)
 		pgmq_notify_sent(trigger->tg_trigger->tgargs[0]);
@@ -127,6 +143,7 @@ void
 pgmq_notify_init(void)
 {
 	pgmq_am_set_notify_function(pgmq_notify_queue_listeners);
+	CacheRegisterRelcacheCallback(relcache_callback, (Datum) 0);
 }
 
 /* ---- switching on and off ---- */
