@@ -235,6 +235,9 @@ my $state = q{
 	SELECT tgrelid::regclass, pg_get_triggerdef(oid) FROM pg_trigger WHERE NOT tgisinternal ORDER BY tgrelid::regclass::text COLLATE "C"};
 is($node->safe_psql('copy', $state), $node->safe_psql('postgres', $state), 'throttles and triggers are restored');
 
+# What is sent before the extension goes in the same transaction is no problem
+$node->safe_psql('copy', q{BEGIN; SELECT pgmq.send('heap', '1'), pgmq.send('hot', '1'); DROP EXTENSION pgmq CASCADE; COMMIT});
+
 # The extension cannot go while a queue notifies
 $node->safe_psql('postgres', 'CREATE DATABASE other');
 $node->safe_psql('other', q{

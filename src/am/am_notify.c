@@ -19,9 +19,8 @@
 
 #include "access/genam.h"
 #include "access/htup_details.h"
+#include "access/relation.h"
 #include "access/stratnum.h"
-#include "access/table.h"
-#include "access/tupmacs.h"
 #include "access/xact.h"
 #include "am/am.h"
 #include "catalog/pg_am.h"
@@ -221,18 +220,20 @@ search(Relation rel, const char *queue_name, ThrottleRow *row)
 bool
 pgmq_am_read_throttle(Oid relid, const char *queue_name, ThrottleRow *row)
 {
-	Relation	rel = table_open(relid, NoLock);
+	Relation	rel = try_relation_open(relid, NoLock);
 	bool		found;
 
+	if (rel == NULL)
+		return false;			/* dropped by this very transaction */
 	if (pgmq_am_throttle_is_plain(rel))
 		found = read_known(rel, queue_name, row) || search(rel, queue_name, row);
 	else
 	{
-		/* Altered by this very transaction since it sent: better to notify. */
+		/* Altered by it since it sent: better to notify. */
 		row->interval_ms = 0;
 		found = true;
 	}
-	table_close(rel, NoLock);
+	relation_close(rel, NoLock);
 	return found;
 }
 
@@ -346,7 +347,7 @@ stamp_in_place(Relation rel, ThrottleRow *row, TimestampTz now)
 void
 pgmq_am_stamp_throttle(Oid relid, ThrottleRow *row, TimestampTz now)
 {
-	Relation	rel = table_open(relid, NoLock);
+	Relation	rel = relation_open(relid, NoLock);
 
 	if (!pgmq_am_throttle_is_plain(rel))
 		;						/* see above */
@@ -354,7 +355,7 @@ pgmq_am_stamp_throttle(Oid relid, ThrottleRow *row, TimestampTz now)
 		stamp_in_place(rel, row, now);
 	else
 		stamp_by_update(rel, row, now);
-	table_close(rel, NoLock);
+	relation_close(rel, NoLock);
 }
 
 /* ---- what is asked of the table ---- */
