@@ -476,6 +476,45 @@ RETURNS TABLE (msg_id BIGINT, tid TID, problem TEXT)
 AS 'MODULE_PATHNAME', 'pgmq_check_queue'
 LANGUAGE C;
 
+-- ---- notifications ----
+
+CREATE UNLOGGED TABLE pgmq.notify_insert_throttle (
+    queue_name VARCHAR UNIQUE NOT NULL
+        CONSTRAINT notify_insert_throttle_meta_queue_name_fk
+        REFERENCES pgmq.meta (queue_name) ON DELETE CASCADE,
+    throttle_interval_ms INTEGER NOT NULL DEFAULT 0,
+    last_notified_at TIMESTAMP WITH TIME ZONE NOT NULL DEFAULT to_timestamp(0)
+);
+CREATE INDEX idx_notify_throttle_active
+    ON pgmq.notify_insert_throttle (queue_name, last_notified_at)
+    WHERE throttle_interval_ms > 0;
+SELECT pg_catalog.pg_extension_config_dump('pgmq.notify_insert_throttle', '');
+
+CREATE FUNCTION pgmq.notify_queue_listeners()
+RETURNS TRIGGER
+AS 'MODULE_PATHNAME', 'pgmq_notify_queue_listeners'
+LANGUAGE C;
+
+CREATE FUNCTION pgmq.enable_notify_insert(queue_name TEXT, throttle_interval_ms INTEGER DEFAULT 250)
+RETURNS VOID
+AS 'MODULE_PATHNAME', 'pgmq_enable_notify_insert'
+LANGUAGE C;
+
+CREATE FUNCTION pgmq.disable_notify_insert(queue_name TEXT)
+RETURNS VOID
+AS 'MODULE_PATHNAME', 'pgmq_disable_notify_insert'
+LANGUAGE C;
+
+CREATE FUNCTION pgmq.update_notify_insert(queue_name TEXT, throttle_interval_ms INTEGER)
+RETURNS VOID
+AS 'MODULE_PATHNAME', 'pgmq_update_notify_insert'
+LANGUAGE C;
+
+CREATE FUNCTION pgmq.list_notify_insert_throttles()
+RETURNS TABLE (queue_name TEXT, throttle_interval_ms INTEGER, last_notified_at TIMESTAMP WITH TIME ZONE)
+AS 'MODULE_PATHNAME', 'pgmq_list_notify_insert_throttles'
+LANGUAGE C STABLE;
+
 -- ---- costs ----
 
 -- What the planner believes of the API's functions is 100, the server's default for all but

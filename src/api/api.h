@@ -52,9 +52,9 @@ extern void pgmq_open_queue(FunctionCallInfo fcinfo, int argument, char prefix,
 							QueueTable *queue);
 extern void pgmq_open_queue_named(text *queue_name, char prefix, LOCKMODE lockmode,
 								  const NeededRights *rights, QueueTable *queue);
+extern void pgmq_close_queue(QueueTable *queue);
 extern void pgmq_check_rights(Relation rel, LOCKMODE lockmode,
 							  const NeededRights *rights);
-extern void pgmq_close_queue(QueueTable *queue);
 extern const NeededRights pgmq_rights_send;
 extern const NeededRights pgmq_rights_read;
 extern const NeededRights pgmq_rights_pop;
@@ -95,6 +95,10 @@ extern void pgmq_create_parent(const char *table, const char *column, text *inte
 							   const int32 *premake);
 extern void pgmq_set_retention(const char *table, text *retention, const char *settings);
 extern void pgmq_forget_partitions(const char *table);
+
+/* fn_notify.c */
+extern void pgmq_notify_init(void);
+extern void pgmq_notify_sent(const char *queue_name);
 
 /* rows_out.c: rows of a set-returning function, one or many */
 typedef struct RowsOut

@@ -176,6 +176,21 @@ pgmq_wait_event(void)
 #endif
 }
 
+/* The same for a sender that waits for its turn to notify. */
+static inline uint32
+pgmq_notify_wait_event(void)
+{
+#if PG_VERSION_NUM >= 170000
+	static uint32 wait_event = 0;
+
+	if (wait_event == 0)
+		wait_event = WaitEventExtensionNew("PgmqNotify");
+	return wait_event;
+#else
+	return PG_WAIT_EXTENSION;
+#endif
+}
+
 /* Does a publication cover the table for update or delete? */
 static inline bool
 pgmq_publishes_changes(Relation rel)
