@@ -55,19 +55,26 @@ BEGIN
   RETURN results[1];
 END $$;
 
--- The error of a call of the API, or what it returned
+-- What a call of the API returned, messages less enqueued_at, or its error
 CREATE FUNCTION test.call(call text) RETURNS text LANGUAGE plpgsql AS $$
 DECLARE
   result text;
 BEGIN
-  EXECUTE format('SELECT string_agg(r::text, '' '') FROM (SELECT pgmq.%s) r', call) INTO result;
-  RETURN coalesce(result, 'no row');
+  IF call ~ '^(create|validate_queue|acquire|_validate)' THEN
+    EXECUTE 'SELECT pgmq.' || call;
+    RETURN 'done';
+  END IF;
+  EXECUTE format($s$SELECT string_agg(CASE jsonb_typeof(j) WHEN 'object'
+      THEN concat_ws(' ', '#' || (j ->> 'msg_id'), 'read ' || (j ->> 'read_ct'), 'at ' || (j ->> 'last_read_at'),
+        'vt ' || (j ->> 'vt'), j -> 'message', j -> 'headers') ELSE j::text END, ', ')
+    FROM (SELECT to_jsonb(pgmq.%s) j) s$s$, call) INTO result;
+  RETURN coalesce(result, 'none');
 EXCEPTION WHEN OTHERS THEN
   RETURN SQLSTATE || ': ' || SQLERRM;
 END $$;
 
--- Calls in which %q is a queue, of either kind, hot and heap: what both return, if it is the same
-CREATE FUNCTION test.calls(variadic calls text[]) RETURNS TABLE (call text, result text) LANGUAGE plpgsql AS $$
+-- Calls in which %q is the name of either twin: what both return
+CREATE FUNCTION test.calls(calls text[]) RETURNS TABLE (result text, call text) LANGUAGE plpgsql AS $$
 DECLARE
   heap text;
 BEGIN

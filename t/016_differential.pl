@@ -274,16 +274,16 @@ note("not there yet: $_") foreach @missing;
 
 $n_done = 0;
 $calls = DifferentialCalls->new;
-phase($node, 'inside', 0.7, 80, { inside => 1 });
-phase($node, 'alone', 0.15, 40, { may_isolate => 1 });
-phase($node, 'turns', 0.08, 1, {}, {});
+phase($node, 'inside', 0.82, 80, { inside => 1 });
+phase($node, 'alone', 0.1, 40, { may_isolate => 1 });
+phase($node, 'turns', 0.04, 1, {}, {});
 $node->stop;
 
 $node = databases('tight', "pgmq.ring_memory = 64kB\n");
 $calls = DifferentialCalls->new(backlog => 1000);
 $node->safe_psql($_, $calls->set_clock . q{; SELECT count(*) FROM pgmq.send_batch('plain', (SELECT array_agg(to_jsonb(i)) FROM generate_series(1, 2500) i))})
   foreach 'hot', 'heap';
-phase($node, 'cold', 0.08, 40, { may_isolate => 1 });
+phase($node, 'cold', 0.05, 40, { may_isolate => 1 });
 $node->stop;
 
 note("$n_done calls");

@@ -10,7 +10,7 @@ use strict;
 use warnings;
 
 # What a row of a queue shows, less enqueued_at, which is the server's now()
-my $row = 'msg_id, read_ct, last_read_at, vt, left(message::text, 60), length(message::text), headers, enqueued_at <= now()';
+my $row = 'msg_id, read_ct, last_read_at, vt, message, headers';
 
 my @queues = (('plain') x 6, ('logless') x 3, ('Mixed "Case') x 2);
 my @bad_queues = (q{'No_Such'}, 'NULL', q{'a$b'}, q{'a;b'}, q{'a--b'}, q{repeat('x', 48)});
@@ -412,8 +412,8 @@ sub snapshots
 {
 	return map {
 		my ($kind, $queue) = @$_;
-		sprintf q{SELECT coalesce(string_agg(format('%%s %%s %%s %%s %%s %%s %%s', msg_id, read_ct, coalesce(last_read_at::text, 'NULL'), vt, } .
-			q{coalesce(left(message::text, 60), 'NULL'), length(message::text), coalesce(headers::text, 'NULL')), E'\n' ORDER BY msg_id), 'empty') FROM %s},
+		sprintf q{SELECT coalesce(string_agg(format('%%s %%s %%s %%s %%s %%s %%s %%s', msg_id, read_ct, coalesce(last_read_at::text, 'NULL'), vt, } .
+			q{coalesce(left(message::text, 60), 'NULL'), length(message::text), coalesce(headers::text, 'NULL'), enqueued_at <= now()), E'\n' ORDER BY msg_id), 'empty') FROM %s},
 			table_of($kind, $queue)
 	} map { [ 'q', $_ ] } unique();
 }
