@@ -197,6 +197,47 @@ RETURNS SETOF pgmq.message_record
 AS 'MODULE_PATHNAME', 'pgmq_pop'
 LANGUAGE C;
 
+-- ---- reading in the order of groups ----
+
+CREATE FUNCTION pgmq.read_grouped(queue_name TEXT, vt INTEGER, qty INTEGER)
+RETURNS SETOF pgmq.message_record
+AS 'MODULE_PATHNAME', 'pgmq_read_grouped'
+LANGUAGE C;
+
+CREATE FUNCTION pgmq.read_grouped_rr(queue_name TEXT, vt INTEGER, qty INTEGER)
+RETURNS SETOF pgmq.message_record
+AS 'MODULE_PATHNAME', 'pgmq_read_grouped_rr'
+LANGUAGE C;
+
+CREATE FUNCTION pgmq.read_grouped_head(queue_name TEXT, vt INTEGER, qty INTEGER)
+RETURNS SETOF pgmq.message_record
+AS 'MODULE_PATHNAME', 'pgmq_read_grouped_head'
+LANGUAGE C;
+
+CREATE FUNCTION pgmq.read_grouped_with_poll(
+    queue_name TEXT, vt INTEGER, qty INTEGER,
+    max_poll_seconds INTEGER DEFAULT 5, poll_interval_ms INTEGER DEFAULT 100
+)
+RETURNS SETOF pgmq.message_record
+AS 'MODULE_PATHNAME', 'pgmq_read_grouped_with_poll'
+LANGUAGE C;
+
+CREATE FUNCTION pgmq.read_grouped_rr_with_poll(
+    queue_name TEXT, vt INTEGER, qty INTEGER,
+    max_poll_seconds INTEGER DEFAULT 5, poll_interval_ms INTEGER DEFAULT 100
+)
+RETURNS SETOF pgmq.message_record
+AS 'MODULE_PATHNAME', 'pgmq_read_grouped_rr_with_poll'
+LANGUAGE C;
+
+CREATE FUNCTION pgmq.read_grouped_head_with_poll(
+    queue_name TEXT, vt INTEGER, qty INTEGER,
+    max_poll_seconds INTEGER DEFAULT 5, poll_interval_ms INTEGER DEFAULT 100
+)
+RETURNS SETOF pgmq.message_record
+AS 'MODULE_PATHNAME', 'pgmq_read_grouped_head_with_poll'
+LANGUAGE C;
+
 -- ---- acknowledging and extending ----
 
 CREATE FUNCTION pgmq.delete(queue_name TEXT, msg_id BIGINT)

@@ -1,5 +1,5 @@
 # Breaks: there are many times more messages than the pool has room for (64 kB, about
-# 1,170 ring slots), and what fills it is not what consumers want.
+# 1,024 ring slots), and what fills it is not what consumers want.
 #
 # How we know: several concurrent readers note in a table what they got.  Every message
 # that could be had was read exactly once, each reader got ascending ids where nothing

@@ -55,11 +55,20 @@ typedef struct Row
 /* One row handed to the API: the stored tuple and the lease to show on it. */
 typedef void (*RowSink) (void *state, HeapTuple tuple, const Lease *lease);
 
+/* How a grouped read goes through the groups. */
+typedef enum GroupOrder
+{
+	GROUPS_ONE_BY_ONE,			/* all it can of a group, then the next */
+	GROUPS_IN_TURN,				/* one of each, then the second of each, ... */
+	GROUPS_HEADS_ONLY			/* one of each */
+} GroupOrder;
+
 typedef struct ClaimRequest
 {
 	int64		max_rows;
 	int32		vt_seconds;
 	bool		is_pop;			/* delete instead of lease */
+	GroupOrder	group_order;	/* for pgmq_am_claim_groups() */
 	Datum		conditional;	/* jsonb the message must contain */
 	bool		has_conditional;
 	RowSink		sink;
@@ -92,7 +101,7 @@ extern bool pgmq_am_is_raw;
 extern RowState pgmq_am_look(Relation rel, const ItemPointerData *tid,
 							 int64 msg_id, bool want_tuple, Row *row);
 extern RowState pgmq_am_look_latest(Relation rel, const ItemPointerData *tid,
-									int64 msg_id, Row *row);
+									int64 msg_id, bool want_tuple, Row *row);
 extern bool pgmq_am_find_on_page(Relation rel, Buffer buffer,
 								 const ItemPointerData *tid, HeapTuple tuple);
 
@@ -170,8 +179,16 @@ extern void pgmq_am_send_many(Relation rel, RelationFacts *facts, int n,
 							  const Datum *headers, const bool *header_nulls,
 							  TimestampTz visible_at, int64 *msg_ids);
 
+/* am_group.c */
+extern uint64 pgmq_am_group_hash(Datum headers, bool is_null);
+extern uint64 pgmq_am_row_group(HeapTuple tuple, TupleDesc desc);
+extern Datum pgmq_am_copy_headers(HeapTuple tuple, TupleDesc desc);
+
 /* am_claim.c */
 extern int64 pgmq_am_claim(Relation rel, ClaimRequest *request);
+
+/* am_claim_group.c */
+extern int64 pgmq_am_claim_groups(Relation rel, ClaimRequest *request);
 
 /* am_ack.c */
 #define ACK_UNRESOLVED (-1)		/* the SQL path must say what is with the id */

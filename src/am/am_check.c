@@ -30,9 +30,27 @@ typedef struct CheckState
 	Relation	rel;
 	XactQueue  *queue;
 	bool		has_cold;
+	bool		keeps_groups;
 	CheckSink	sink;
 	void	   *sink_state;
 } CheckState;
+
+/* What a slot says of its row's columns, against the row; NULL if they agree. */
+static const char *
+compare_values(CheckState *state, const SlotCopy *slot, const Row *row)
+{
+	if (row->has_head && slot->visible_at != row->head.visible_at)
+		return psprintf("visible_at is %s in the ring and %s in the table",
+						pstrdup(timestamptz_to_str(slot->visible_at)),
+						pstrdup(timestamptz_to_str(row->head.visible_at)));
+	if (row->has_head && slot->read_ct != row->head.read_ct)
+		return psprintf("read_ct is %d in the ring and %d in the table",
+						slot->read_ct, row->head.read_ct);
+	if (state->keeps_groups && !slot->is_limbo_insert &&
+		slot->group_hash != pgmq_am_row_group(row->tuple, RelationGetDescr(state->rel)))
+		return "message is in another group in the ring than in the table";
+	return NULL;
+}
 
 /* Compare one row with one slot as they are now; NULL if they agree. */
 static const char *
@@ -41,7 +59,7 @@ compare_once(CheckState *state, int64 msg_id, const ItemPointerData *tid)
 	SlotCopy	slot;
 	Row			row;
 	bool		in_ring = pgmq_xact_copy_slot(state->queue, msg_id, tid, &slot);
-	RowState	row_state = pgmq_am_look_latest(state->rel, tid, msg_id, &row);
+	RowState	row_state = pgmq_am_look_latest(state->rel, tid, msg_id, state->keeps_groups, &row);
 	bool		in_table = row_state == ROW_LIVE || row_state == ROW_LOCKED;
 
 	if (!in_ring)
@@ -50,16 +68,7 @@ compare_once(CheckState *state, int64 msg_id, const ItemPointerData *tid)
 		return NULL;
 	if (!in_table)
 		return TransactionIdIsValid(slot.xid) || slot.is_deleting ? NULL : "message is in the ring but not in the table";
-	if (!row.has_head)
-		return NULL;
-	if (slot.visible_at != row.head.visible_at)
-		return psprintf("visible_at is %s in the ring and %s in the table",
-						pstrdup(timestamptz_to_str(slot.visible_at)),
-						pstrdup(timestamptz_to_str(row.head.visible_at)));
-	if (slot.read_ct != row.head.read_ct)
-		return psprintf("read_ct is %d in the ring and %d in the table",
-						slot.read_ct, row.head.read_ct);
-	return NULL;
+	return compare_values(state, &slot, &row);
 }
 
 /* Report a disagreement that stands for a while. */
@@ -121,7 +130,7 @@ check_row(CheckState *state, HTAB *ring, HeapTuple tuple, TransactionId oldest_x
 	entry = hash_search(ring, &tuple->t_self, HASH_FIND, NULL);
 	if (entry != NULL && entry->slot.msg_id == *msg_id)
 		entry->is_in_table = true;
-	*must_check = entry == NULL || entry->slot.msg_id != *msg_id ||
+	*must_check = state->keeps_groups || entry == NULL || entry->slot.msg_id != *msg_id ||
 		entry->slot.visible_at != values.visible_at ||
 		entry->slot.read_ct != values.read_ct;
 }
@@ -184,7 +193,7 @@ check_owners(CheckState *state, HTAB *ring)
 void
 pgmq_am_check(Relation rel, CheckSink sink, void *sink_state)
 {
-	CheckState	state = {rel, pgmq_xact_queue(rel), false, sink, sink_state};
+	CheckState	state = {rel, pgmq_xact_queue(rel), false, false, sink, sink_state};
 	HASH_SEQ_STATUS status;
 	CheckEntry *entry;
 	HTAB	   *ring;
@@ -194,6 +203,7 @@ pgmq_am_check(Relation rel, CheckSink sink, void *sink_state)
 		!pgmq_am_ready_ring(rel, state.queue, NULL, pgmq_clock_now()))
 		return;
 	pgmq_am_settle_all(rel, state.queue);
+	state.keeps_groups = pgmq_xact_keeps_groups(state.queue);
 	ring = copy_ring(&state);
 	oldest_xmin = GetOldestNonRemovableTransactionId(rel);
 	for (BlockNumber block = 0; block < RelationGetNumberOfBlocks(rel); block++)

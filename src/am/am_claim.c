@@ -1,6 +1,6 @@
 /*
  * am_claim.c
- *	  Reading and popping on the fast path.
+ *	  Reading and popping on the fast path, in the order of msg_id.
  *
  * Slots are taken under the ring lock and only then looked at on their pages:
  * the ring says what to look at next, the page whether that is true.  What the
@@ -8,17 +8,14 @@
  * again, and its rows in msg_id order: what becomes ready behind the cursor is
  * for the next call.
  *
- * With a condition the order is turned round: look and filter first, claim
- * what matches, look again.  So a filter hides no message from others.
+ * Reads with a condition and by group have files of their own.
  */
 #include "common/compat.h"
 
 #include "access/xact.h"
-#include "am/am.h"
+#include "am/am_claim.h"
 #include "common/clock.h"
 #include "common/int.h"
-#include "utils/builtins.h"
-#include "utils/jsonb.h"
 #include "utils/timestamp.h"
 
 /* Messages claimed, or peeked at, per hold of the ring lock. */
@@ -26,20 +23,6 @@
 
 /* Passes over a ring that brought nothing before a call gives up. */
 #define MAX_EMPTY_PASSES 3
-
-typedef struct ClaimState
-{
-	Relation	rel;
-	XactQueue  *queue;
-	ClaimRequest *request;
-	TimestampTz now;
-	ReadyCursor cursor;
-	int64		n_done;
-	int64		n_looked;		/* messages looked at, had or not */
-	int		   *own;			/* own candidates, in msg_id order */
-	int			n_own;
-	int			next_own;
-} ClaimState;
 
 /* The lease columns as this transaction sees them before the claim. */
 static Lease
@@ -116,9 +99,12 @@ fill_head(Relation rel, Row *row)
 	row->head.visible_at = lease.visible_at;
 }
 
-/* Look at a message we hold and lease or pop it, if it is to be had. */
-static void
-try_message(ClaimState *state, int message)
+/*
+ * Look at a message we hold and lease or pop it, if it is to be had; returns
+ * what the page said.
+ */
+RowState
+pgmq_claim_try(ClaimState *state, int message)
 {
 	XactMessage *m = pgmq_xact_message(message);
 	bool		is_own = (m->flags & (MSG_SENT | MSG_LEASED)) != 0;
@@ -160,6 +146,7 @@ try_message(ClaimState *state, int message)
 	}
 	if (row.tuple != NULL)
 		heap_freetuple(row.tuple);
+	return row_state;
 }
 
 /* Does the next own candidate come no later than this msg_id? */
@@ -170,18 +157,12 @@ own_is_next(const ClaimState *state, int64 msg_id)
 		pgmq_xact_message(state->own[state->next_own])->msg_id <= msg_id;
 }
 
-static bool
-has_enough(const ClaimState *state)
-{
-	return state->n_done >= state->request->max_rows;
-}
-
 /* Try our own candidates up to this msg_id. */
-static void
-try_own_up_to(ClaimState *state, int64 msg_id)
+void
+pgmq_claim_own_up_to(ClaimState *state, int64 msg_id)
 {
-	while (!has_enough(state) && own_is_next(state, msg_id))
-		try_message(state, state->own[state->next_own++]);
+	while (!pgmq_claim_has_enough(state) && own_is_next(state, msg_id))
+		(void) pgmq_claim_try(state, state->own[state->next_own++]);
 }
 
 static void
@@ -197,83 +178,14 @@ claim_in_order(ClaimState *state)
 		n = pgmq_xact_take_ready(state->queue, &state->cursor, state->now, wanted, taken);
 		for (int i = 0; i < n; i++)
 		{
-			try_own_up_to(state, pgmq_xact_message(taken[i])->msg_id);
-			if (has_enough(state))
+			pgmq_claim_own_up_to(state, pgmq_xact_message(taken[i])->msg_id);
+			if (pgmq_claim_has_enough(state))
 				pgmq_xact_give_back(taken[i]);
 			else
-				try_message(state, taken[i]);
+				(void) pgmq_claim_try(state, taken[i]);
 		}
 		CHECK_FOR_INTERRUPTS();
-	} while (n == wanted && !has_enough(state));
-}
-
-/* Does the message at hand contain what the caller asks for? */
-static bool
-matches(ClaimState *state, HeapTuple tuple)
-{
-	bool		isnull;
-	Datum		message = heap_getattr(tuple, ATTNUM_MESSAGE,
-									   RelationGetDescr(state->rel), &isnull);
-
-	return !isnull &&
-		DatumGetBool(DirectFunctionCall2(jsonb_contains, message,
-										 state->request->conditional));
-}
-
-static bool
-row_matches(ClaimState *state, const ItemPointerData *tid, int64 msg_id)
-{
-	Row			row;
-	bool		result;
-
-	if (pgmq_am_look(state->rel, tid, msg_id, true, &row) != ROW_LIVE)
-	{
-		/* Locked, gone or invisible: claiming it finds out and tidies up. */
-		if (row.tuple == NULL)
-			return true;
-	}
-	result = matches(state, row.tuple);
-	heap_freetuple(row.tuple);
-	return result;
-}
-
-/* Keep only the own candidates that match. */
-static void
-filter_own(ClaimState *state)
-{
-	int			kept = 0;
-
-	for (int i = 0; i < state->n_own; i++)
-	{
-		XactMessage *message = pgmq_xact_message(state->own[i]);
-
-		if (row_matches(state, &message->tid, message->msg_id))
-			state->own[kept++] = state->own[i];
-	}
-	state->n_own = kept;
-}
-
-static void
-claim_matching(ClaimState *state)
-{
-	MessageRef	refs[CLAIM_BATCH];
-	int			n;
-
-	do
-	{
-		n = pgmq_xact_peek_ready(state->queue, &state->cursor, state->now, CLAIM_BATCH, refs);
-		for (int i = 0; i < n && !has_enough(state); i++)
-		{
-			int			message;
-
-			CHECK_FOR_INTERRUPTS();
-			try_own_up_to(state, refs[i].msg_id);
-			if (!has_enough(state) &&
-				row_matches(state, &refs[i].tid, refs[i].msg_id) &&
-				pgmq_xact_take_ref(state->queue, &refs[i], &message))
-				try_message(state, message);
-		}
-	} while (n > 0 && !has_enough(state));
+	} while (n == wanted && !pgmq_claim_has_enough(state));
 }
 
 /*
@@ -292,17 +204,37 @@ claim_with_loads(ClaimState *state)
 		int64		looked_before = state->n_looked;
 
 		if (state->request->has_conditional)
-			claim_matching(state);
+			pgmq_claim_matching(state);
 		else
 			claim_in_order(state);
 		empty_passes = state->n_looked > looked_before ? 0 : empty_passes + 1;
-	} while (!has_enough(state) && empty_passes < MAX_EMPTY_PASSES &&
+	} while (!pgmq_claim_has_enough(state) && empty_passes < MAX_EMPTY_PASSES &&
 			 pgmq_xact_must_load(state->queue, &state->cursor, state->now) &&
 			 pgmq_am_ready_ring(state->rel, state->queue, &state->cursor, state->now));
-	state->request->needs_sql = !has_enough(state) &&
+	state->request->needs_sql = !pgmq_claim_has_enough(state) &&
 		pgmq_xact_must_load(state->queue, &state->cursor, state->now);
 	if (!state->request->needs_sql)
-		try_own_up_to(state, PG_INT64_MAX);
+		pgmq_claim_own_up_to(state, PG_INT64_MAX);
+}
+
+/*
+ * Begin a call's claims; false if there is no ring to serve them, which
+ * request->needs_sql then says.
+ */
+bool
+pgmq_claim_begin(ClaimState *state, Relation rel, ClaimRequest *request)
+{
+	memset(state, 0, sizeof(ClaimState));
+	state->rel = rel;
+	state->queue = pgmq_xact_queue(rel);
+	state->request = request;
+	state->now = pgmq_clock_now();
+	state->cursor = pgmq_ready_start;
+	request->met_locked = false;
+	request->after_msg_id = pgmq_ready_start.msg_id;
+	request->needs_sql = !pgmq_xact_queue_is_usable(state->queue) ||
+		!pgmq_am_ready_ring(rel, state->queue, NULL, state->now);
+	return !request->needs_sql;
 }
 
 /*
@@ -316,26 +248,16 @@ claim_with_loads(ClaimState *state)
 int64
 pgmq_am_claim(Relation rel, ClaimRequest *request)
 {
-	ClaimState	state = {0};
+	ClaimState	state;
 
-	request->met_locked = false;
-	request->needs_sql = false;
-	request->after_msg_id = pgmq_ready_start.msg_id;
-	state.rel = rel;
-	state.queue = pgmq_xact_queue(rel);
-	state.request = request;
-	state.now = pgmq_clock_now();
-	state.cursor = pgmq_ready_start;
-	if (!pgmq_xact_queue_is_usable(state.queue) ||
-		!pgmq_am_ready_ring(rel, state.queue, NULL, state.now))
-	{
-		request->needs_sql = true;
+	if (!pgmq_claim_begin(&state, rel, request))
 		return 0;
-	}
 	state.n_own = pgmq_xact_own_candidates(state.queue, state.now, &state.own);
 	if (request->has_conditional)
-		filter_own(&state);
+		pgmq_claim_begin_matching(&state);
 	claim_with_loads(&state);
+	if (request->has_conditional)
+		pgmq_claim_end_matching(&state);
 	request->after_msg_id = state.cursor.msg_id;
 	if (request->is_pop && state.n_done > 0)
 		CommandCounterIncrement();

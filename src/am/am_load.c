@@ -18,11 +18,26 @@
 #include "common/limits.h"
 #include "storage/bufmgr.h"
 #include "storage/procarray.h"
+#include "utils/memutils.h"
 #include "utils/snapmgr.h"
 #include "utils/timestamp.h"
 
 /* Pause before looking again at a row that another backend restores. */
 #define UNDO_PAUSE_US 1000
+
+/* One scan of a table. */
+typedef struct TableScan
+{
+	Relation	rel;
+	XactQueue  *queue;
+	TimestampTz now;
+	bool		wants_groups;
+	TransactionId oldest_xmin;
+	BufferAccessStrategy strategy;
+	MemoryContext per_page;		/* for headers */
+	ScannedRow *rows;			/* of one page */
+	Datum	   *headers;		/* of them, if groups are wanted; 0: none */
+} TableScan;
 
 /* Judge one row; false if the ring need not know it. */
 static bool
@@ -57,11 +72,24 @@ scan_row(HeapTuple tuple, TupleDesc desc, TransactionId oldest_xmin, Buffer buff
 	return has_msg_id;
 }
 
-static int
-scan_page(Relation rel, BlockNumber block, TransactionId oldest_xmin,
-		  BufferAccessStrategy strategy, ScannedRow *rows)
+/*
+ * Find the groups of a page's rows, after the page was let go: headers may
+ * have to be fetched from elsewhere.
+ */
+static void
+hash_groups(TableScan *scan, int n)
 {
-	Buffer		buffer = ReadBufferExtended(rel, MAIN_FORKNUM, block, RBM_NORMAL, strategy);
+	for (int i = 0; i < n; i++)
+		scan->rows[i].group_hash =
+			pgmq_am_group_hash(scan->headers[i], scan->headers[i] == (Datum) 0);
+}
+
+static int
+scan_page(TableScan *scan, BlockNumber block)
+{
+	Relation	rel = scan->rel;
+	Buffer		buffer = ReadBufferExtended(rel, MAIN_FORKNUM, block, RBM_NORMAL,
+											scan->strategy);
 	int			n = 0;
 	Page		page;
 
@@ -74,23 +102,53 @@ scan_page(Relation rel, BlockNumber block, TransactionId oldest_xmin,
 		ItemPointerData tid;
 
 		ItemPointerSet(&tid, block, offset);
-		if (pgmq_am_find_on_page(rel, buffer, &tid, &tuple) &&
-			scan_row(&tuple, RelationGetDescr(rel), oldest_xmin, buffer, &rows[n]))
-			n++;
+		if (!pgmq_am_find_on_page(rel, buffer, &tid, &tuple) ||
+			!scan_row(&tuple, RelationGetDescr(rel), scan->oldest_xmin, buffer, &scan->rows[n]))
+			continue;
+		if (scan->wants_groups)
+			scan->headers[n] = pgmq_am_copy_headers(&tuple, RelationGetDescr(rel));
+		n++;
 	}
 	UnlockReleaseBuffer(buffer);
+	if (scan->wants_groups)
+		hash_groups(scan, n);
 	return n;
+}
+
+static void
+begin_scan(TableScan *scan, Relation rel, XactQueue *queue, TimestampTz now)
+{
+	scan->rel = rel;
+	scan->queue = queue;
+	scan->now = now;
+	scan->wants_groups = pgmq_xact_keeps_groups(queue);
+	scan->oldest_xmin = GetOldestNonRemovableTransactionId(rel);
+	scan->strategy = GetAccessStrategy(BAS_BULKREAD);
+	scan->per_page = AllocSetContextCreate(CurrentMemoryContext, "pgmq scan",
+										   ALLOCSET_DEFAULT_SIZES);
+	scan->rows = palloc0(MaxHeapTuplesPerPage * sizeof(ScannedRow));
+	scan->headers = palloc(MaxHeapTuplesPerPage * sizeof(Datum));
+}
+
+static void
+end_scan(TableScan *scan)
+{
+	FreeAccessStrategy(scan->strategy);
+	MemoryContextDelete(scan->per_page);
+	pfree(scan->rows);
+	pfree(scan->headers);
 }
 
 /* Scan the whole table into the ring; the build has begun. */
 static void
 scan_table(Relation rel, XactQueue *queue, TimestampTz now)
 {
-	ScannedRow *rows = palloc(MaxHeapTuplesPerPage * sizeof(ScannedRow));
-	BufferAccessStrategy strategy = GetAccessStrategy(BAS_BULKREAD);
-	TransactionId oldest_xmin = GetOldestNonRemovableTransactionId(rel);
+	TableScan	scan;
 	BlockNumber n_blocks = RelationGetNumberOfBlocks(rel);
+	MemoryContext caller = CurrentMemoryContext;
 
+	begin_scan(&scan, rel, queue, now);
+	MemoryContextSwitchTo(scan.per_page);
 	for (BlockNumber block = 0; block < n_blocks; block++)
 	{
 		uint64		epoch;
@@ -99,12 +157,13 @@ scan_table(Relation rel, XactQueue *queue, TimestampTz now)
 		do
 		{
 			CHECK_FOR_INTERRUPTS();
+			MemoryContextReset(scan.per_page);
 			epoch = pgmq_xact_build_epoch(queue);
-			n = scan_page(rel, block, oldest_xmin, strategy, rows);
-		} while (!pgmq_xact_build_add(queue, epoch, rows, n, now));
+			n = scan_page(&scan, block);
+		} while (!pgmq_xact_build_add(queue, epoch, scan.rows, n, now));
 	}
-	FreeAccessStrategy(strategy);
-	pfree(rows);
+	MemoryContextSwitchTo(caller);
+	end_scan(&scan);
 }
 
 /* An UNDO slot: put the page back, then the slot. */
@@ -135,7 +194,7 @@ settle_limbo_row(Relation rel, XactQueue *queue, const SlotCopy *copy)
 
 	if (TransactionIdIsInProgress(copy->xid))
 		return;
-	state = pgmq_am_look_latest(rel, &copy->tid, copy->msg_id, &row);
+	state = pgmq_am_look_latest(rel, &copy->tid, copy->msg_id, true, &row);
 	if (state == ROW_GONE || state == ROW_INVISIBLE)
 	{
 		pgmq_xact_settle(queue, copy, NULL);
@@ -143,6 +202,8 @@ settle_limbo_row(Relation rel, XactQueue *queue, const SlotCopy *copy)
 	}
 	scanned.read_ct = row.has_head ? row.head.read_ct : copy->read_ct;
 	scanned.visible_at = row.has_head ? row.head.visible_at : copy->visible_at;
+	scanned.group_hash = pgmq_am_row_group(row.tuple, RelationGetDescr(rel));
+	heap_freetuple(row.tuple);
 	pgmq_xact_settle(queue, copy, &scanned);
 }
 

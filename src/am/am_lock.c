@@ -317,7 +317,8 @@ pgmq_am_update_tid(Relation rel, ItemPointer otid, HeapTuple tuple,
 	{
 		pgmq_am_row_values(tuple, RelationGetDescr(rel), &msg_id, &values, &has_msg_id);
 		if (has_msg_id)
-			pgmq_xact_note_insert(change.queue, &tuple->t_self, msg_id, &values);
+			pgmq_xact_note_insert(change.queue, &tuple->t_self, msg_id, &values,
+								  pgmq_am_row_group(tuple, RelationGetDescr(rel)));
 	}
 	return result;
 }

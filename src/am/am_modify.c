@@ -26,7 +26,8 @@ note_insert(Relation rel, HeapTuple tuple)
 		return;
 	pgmq_am_row_values(tuple, RelationGetDescr(rel), &msg_id, &values, &has_msg_id);
 	if (has_msg_id)
-		pgmq_xact_note_insert(queue, &tuple->t_self, msg_id, &values);
+		pgmq_xact_note_insert(queue, &tuple->t_self, msg_id, &values,
+							  pgmq_am_row_group(tuple, RelationGetDescr(rel)));
 }
 
 /* The slot's own tuple gets the marks of the one that was stored. */

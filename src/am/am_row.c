@@ -158,7 +158,8 @@ pgmq_am_look(Relation rel, const ItemPointerData *tid, int64 msg_id,
 
 /* The same whatever this transaction's snapshot sees: for the ring's sake. */
 RowState
-pgmq_am_look_latest(Relation rel, const ItemPointerData *tid, int64 msg_id, Row *row)
+pgmq_am_look_latest(Relation rel, const ItemPointerData *tid, int64 msg_id,
+					bool want_tuple, Row *row)
 {
-	return look(rel, tid, msg_id, false, true, row);
+	return look(rel, tid, msg_id, want_tuple, true, row);
 }

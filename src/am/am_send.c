@@ -26,7 +26,7 @@ refuse_duplicate(Relation rel, XactQueue *queue, int64 msg_id)
 	if (queue == NULL || !pgmq_xact_may_have_id(queue, msg_id) ||
 		!pgmq_xact_queue_is_usable(queue) ||
 		pgmq_xact_find_by_id(queue, msg_id, 1, &ref) == 0 ||
-		pgmq_am_look_latest(rel, &ref.tid, msg_id, &row) != ROW_LIVE)
+		pgmq_am_look_latest(rel, &ref.tid, msg_id, false, &row) != ROW_LIVE)
 		return;
 	ereport(ERROR,
 			(errcode(ERRCODE_UNIQUE_VIOLATION),
@@ -62,12 +62,13 @@ form_row(Relation rel, const RelationFacts *facts, int64 msg_id, Datum message,
 
 static void
 note_sent(XactQueue *queue, IndexWriter *writer, HeapTuple tuple, int64 msg_id,
-		  TimestampTz visible_at)
+		  TimestampTz visible_at, Datum headers, bool headers_is_null)
 {
 	Lease		values = {0, DT_NOBEGIN, visible_at};
 
 	if (queue != NULL)
-		pgmq_xact_note_insert(queue, &tuple->t_self, msg_id, &values);
+		pgmq_xact_note_insert(queue, &tuple->t_self, msg_id, &values,
+							  pgmq_am_group_hash(headers, headers_is_null));
 	if (writer != NULL)
 		pgmq_am_index_insert(writer, tuple, false);
 }
@@ -90,7 +91,7 @@ pgmq_am_send(Relation rel, RelationFacts *facts, Datum message,
 	tuple = form_row(rel, facts, msg_id, message, message_is_null, headers,
 					 headers_is_null, visible_at);
 	heap_insert(rel, tuple, GetCurrentCommandId(true), 0, NULL);
-	note_sent(queue, writer, tuple, msg_id, visible_at);
+	note_sent(queue, writer, tuple, msg_id, visible_at, headers, headers_is_null);
 	if (writer != NULL)
 		pgmq_am_index_close(writer);
 	heap_freetuple(tuple);
@@ -120,7 +121,7 @@ send_batch(Relation rel, RelationFacts *facts, XactQueue *queue,
 		HeapTuple	tuple = ExecFetchSlotHeapTuple(slots[i], false, NULL);
 
 		tuple->t_self = slots[i]->tts_tid;
-		note_sent(queue, writer, tuple, msg_ids[i], visible_at);
+		note_sent(queue, writer, tuple, msg_ids[i], visible_at, headers[i], header_nulls[i]);
 		ExecClearTuple(slots[i]);
 	}
 }

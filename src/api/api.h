@@ -81,6 +81,9 @@ typedef enum SqlVerb
 	SQL_SEND_BATCH,
 	SQL_READ,
 	SQL_READ_IF,
+	SQL_READ_GROUPED,
+	SQL_READ_GROUPED_RR,
+	SQL_READ_GROUPED_HEAD,
 	SQL_READ_REST,				/* beyond a msg_id */
 	SQL_READ_IF_REST,
 	SQL_POP,
@@ -98,5 +101,25 @@ extern bool pgmq_sql_one(const char *sql, int n_args, Oid *types, Datum *values,
 						 const char *nulls, bool read_only, Datum *result,
 						 bool *isnull);
 extern int64 pgmq_sql_rows(const char *sql, RowsOut *out);
+
+/* read_call.c: what a function that reads is asked for */
+typedef struct ReadArgs
+{
+	SqlVerb		verb;			/* its statement on the SQL path */
+	bool		vt_is_null;
+	int32		vt_seconds;
+	bool		qty_is_null;
+	int32		qty;
+	bool		null_is_none;	/* qty NULL means no rows, not all */
+	bool		has_conditional;
+	Datum		conditional;
+	bool		is_pop;
+	bool		is_grouped;
+	GroupOrder	group_order;
+} ReadArgs;
+
+extern Datum pgmq_read_call(FunctionCallInfo fcinfo, const ReadArgs *args,
+							const NeededRights *rights);
+extern Datum pgmq_poll_call(FunctionCallInfo fcinfo, const ReadArgs *args, int position);
 
 #endif							/* PGMQ_API_H */

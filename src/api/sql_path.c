@@ -28,6 +28,7 @@
  * all by msg_id to find the first.
  */
 #define IS_READY(now) "pg_catalog.timestamptz_le(vt, " now ")"
+#define M_IS_READY "pg_catalog.timestamptz_le(m.vt, $2)"
 
 /* $1 LIMIT, $2 now, $3 the new vt, $4 for the condition, $5 for a msg_id */
 #define READ_STATEMENT(condition) \
@@ -38,9 +39,29 @@
 	"FROM cte WHERE m.msg_id OPERATOR(pg_catalog.=) cte.msg_id RETURNING " M_COLUMNS ") " \
 	"SELECT " ROW_COLUMNS " FROM leased ORDER BY msg_id"
 
+/*
+ * Grouped reads: $1 LIMIT, $2 now, $3 the new vt.  Each begins with one look at the table for the
+ * groups; what it then locks is looked at again by the server's rules.
+ */
+#define GROUP_KEY(row) \
+	"COALESCE(" row "headers OPERATOR(pg_catalog.->>) 'x-pgmq-group', '_default_fifo_group')"
+#define HEAD_AND_VISIBLE \
+	"pg_catalog.min(msg_id) AS head, " \
+	"pg_catalog.min(msg_id) FILTER (WHERE " IS_READY("$2") ") AS visible"
+#define LEASE_CHOSEN(returning, order_by) \
+	"leased AS (UPDATE %1$s m SET last_read_at = $2, vt = $3, " \
+	"read_ct = read_ct OPERATOR(pg_catalog.+) 1 " \
+	"FROM chosen c WHERE m.msg_id OPERATOR(pg_catalog.=) c.msg_id RETURNING " returning M_COLUMNS ") " \
+	"SELECT " ROW_COLUMNS " FROM leased ORDER BY " order_by
+#define LOCKED_HEADS \
+	"locked AS (SELECT msg_id FROM %1$s WHERE msg_id OPERATOR(pg_catalog.=) ANY (SELECT head FROM heads) " \
+	"AND " IS_READY("$2") " FOR UPDATE SKIP LOCKED), "
+
 typedef struct Statement
 {
-	const char *text;			/* %1$s the queue, %2$s the archive */
+	const char *text;			/* %1$s the queue, %2$s the archive; by kind of
+								 * queue: %3$s a condition, %4$u a seed.  Who
+								 * uses one must use those before it. */
 	int			n_args;
 	Oid			types[SQL_MAX_ARGS];
 } Statement;
@@ -71,6 +92,44 @@ static const Statement statements[] = {
 	[SQL_READ_IF_REST] = {
 		READ_STATEMENT(" AND message OPERATOR(pg_catalog.@>) $4 AND msg_id OPERATOR(pg_catalog.>) $5"),
 		5, {INT4OID, TIMESTAMPTZOID, TIMESTAMPTZOID, JSONBOID, INT8OID}
+	},
+	[SQL_READ_GROUPED] = {
+		"WITH heads AS (SELECT grp, visible AS head FROM (SELECT " GROUP_KEY("") " AS grp, "
+		HEAD_AND_VISIBLE " FROM %1$s GROUP BY 1) g WHERE head OPERATOR(pg_catalog.=) visible), "
+		LOCKED_HEADS
+		"ranked AS (SELECT m.msg_id, pg_catalog.row_number() OVER (ORDER BY h.head, m.msg_id) AS place "
+		"FROM %1$s m JOIN heads h ON " GROUP_KEY("m.") " OPERATOR(pg_catalog.=) h.grp "
+		"WHERE " M_IS_READY " "
+		"AND h.head OPERATOR(pg_catalog.=) ANY (SELECT msg_id FROM locked)), "
+		"chosen AS (SELECT msg_id FROM %1$s WHERE msg_id OPERATOR(pg_catalog.=) ANY "
+		"(SELECT msg_id FROM ranked WHERE place OPERATOR(pg_catalog.<=) $1) "
+		"AND " IS_READY("$2") " FOR UPDATE SKIP LOCKED), "
+		LEASE_CHOSEN("", "msg_id"),
+		3, {INT4OID, TIMESTAMPTZOID, TIMESTAMPTZOID}
+	},
+	[SQL_READ_GROUPED_RR] = {
+		"WITH heads AS (SELECT grp, head FROM (SELECT " GROUP_KEY("") " AS grp, "
+		HEAD_AND_VISIBLE " FROM %1$s GROUP BY 1) g WHERE head OPERATOR(pg_catalog.=) visible), "
+		LOCKED_HEADS
+		"held AS MATERIALIZED (SELECT grp, head FROM heads WHERE %2$.0s%3$s AND "
+		"pg_catalog.pg_try_advisory_xact_lock(pg_catalog.hashtextextended(grp, %4$u))), "
+		"layered AS (SELECT m.msg_id, h.head, pg_catalog.row_number() OVER (PARTITION BY h.grp ORDER BY m.msg_id) AS layer "
+		"FROM %1$s m JOIN held h ON " GROUP_KEY("m.") " OPERATOR(pg_catalog.=) h.grp "
+		"WHERE " M_IS_READY "), "
+		"ranked AS (SELECT msg_id, pg_catalog.row_number() OVER (ORDER BY layer, head) AS place FROM layered), "
+		"chosen AS (SELECT m.msg_id, r.place FROM %1$s m JOIN ranked r "
+		"ON m.msg_id OPERATOR(pg_catalog.=) r.msg_id WHERE r.place OPERATOR(pg_catalog.<=) $1 "
+		"AND " M_IS_READY " FOR UPDATE OF m SKIP LOCKED), "
+		LEASE_CHOSEN("c.place, ", "place"),
+		3, {INT4OID, TIMESTAMPTZOID, TIMESTAMPTZOID}
+	},
+	[SQL_READ_GROUPED_HEAD] = {
+		"WITH heads AS (SELECT head FROM (SELECT " HEAD_AND_VISIBLE
+		" FROM %1$s GROUP BY " GROUP_KEY("") ") g WHERE head OPERATOR(pg_catalog.=) visible), "
+		"chosen AS (SELECT msg_id FROM %1$s WHERE msg_id OPERATOR(pg_catalog.=) ANY (SELECT head FROM heads) "
+		"AND " IS_READY("$2") " ORDER BY msg_id LIMIT $1 FOR UPDATE SKIP LOCKED), "
+		LEASE_CHOSEN("", "msg_id"),
+		3, {INT4OID, TIMESTAMPTZOID, TIMESTAMPTZOID}
 	},
 	[SQL_POP] = {
 		"WITH cte AS (SELECT msg_id FROM %1$s "
@@ -146,6 +205,12 @@ qualified(Relation rel)
 									  RelationGetRelationName(rel));
 }
 
+/*
+ * On a hot queue the fast path holds a group by its head, not by an advisory
+ * lock, and groups of other queues do not matter.
+ */
+#define HOT_HEAD_CONDITION "head OPERATOR(pg_catalog.=) ANY (SELECT msg_id FROM locked)"
+
 /* The kept plan of a verb on a table; inside SPI. */
 static SPIPlanPtr
 get_plan(SqlVerb verb, Relation rel, const char *archive)
@@ -164,7 +229,9 @@ get_plan(SqlVerb verb, Relation rel, const char *archive)
 		SPI_freeplan(entry->plan);
 	entry->plan = NULL;
 	text = psprintf(statement->text, qualified(rel),
-					quote_qualified_identifier("pgmq", archive));
+					quote_qualified_identifier("pgmq", archive),
+					pgmq_am_is_ours(rel) ? HOT_HEAD_CONDITION : "true",
+					pgmq_am_is_ours(rel) ? RelationGetRelid(rel) : 0);
 	memcpy(types, statement->types, sizeof(types));
 	entry->plan = SPI_prepare(text, statement->n_args, types);
 	if (entry->plan == NULL || SPI_keepplan(entry->plan) != 0)

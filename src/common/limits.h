@@ -21,4 +21,10 @@
 #define CHECK_RETRIES 40
 #define CHECK_RETRY_MS 25
 
+/* Messages that became ready out of order, remembered per ring for filters. */
+#define RING_LATE_LOG 128
+
+/* Claims by group per hold of a ring's lock. */
+#define RING_HEADS_BATCH 64
+
 #endif							/* PGMQ_LIMITS_H */

@@ -35,7 +35,7 @@ define_memory_settings(void)
 
 	DefineCustomIntVariable("pgmq.ring_memory",
 							"Shared memory for the pointers to messages of all hot queues.",
-							"A message takes 56 bytes; messages beyond the pool stay in the table and are loaded when needed.",
+							"A message takes 64 bytes; messages beyond the pool stay in the table and are loaded when needed.",
 							&pgmq_ring_memory_kb, 65536, 64, MAX_KILOBYTES,
 							context, GUC_UNIT_KB, NULL, NULL, NULL);
 	DefineCustomIntVariable("pgmq.max_hot_queues",

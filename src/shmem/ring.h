@@ -22,6 +22,7 @@
 #include "common/compat.h"
 #include "common/limits.h"
 
+#include "access/htup_details.h"
 #include "datatype/timestamp.h"
 #include "storage/condition_variable.h"
 #include "storage/itemptr.h"
@@ -54,13 +55,15 @@ typedef enum SlotState
 	SLOT_CLAIMED,				/* owner's transaction has claimed it */
 	SLOT_DELETING,				/* owner's transaction has deleted it */
 	SLOT_LIMBO,					/* transaction `owner` decides; tree LIMBO */
-	SLOT_UNDO					/* page must be restored; tree UNDO */
+	SLOT_UNDO,					/* page must be restored; tree UNDO */
+	SLOT_GROUP					/* no message, but a group: see ring_group.c */
 } SlotState;
 
 /*
- * The order trees.  A slot is in BY_ID always, and in at most one of the
- * others.  CLAIMED and DELETING slots that were WAITING stay in its tree, so
- * that the count of invisible messages stays exact while they are held.
+ * The order trees.  A message's slot is in BY_ID always, and in at most one of
+ * those up to UNDO.  CLAIMED and DELETING slots that were WAITING stay in its
+ * tree, so that the count of invisible messages stays exact while they are
+ * held.  The last four are for queues with grouped reads (ring_group.c).
  */
 typedef enum SlotTree
 {
@@ -69,10 +72,14 @@ typedef enum SlotTree
 	TREE_WAITING,				/* ordered by visible_at */
 	TREE_LIMBO,					/* ordered by the transaction that decides */
 	TREE_UNDO,					/* ordered by msg_id */
-	TREE_BY_ID					/* ordered by msg_id, holds every slot */
+	TREE_HEADS,					/* groups whose first message is READY, by its
+								 * msg_id */
+	TREE_BY_ID,					/* ordered by msg_id, holds every message */
+	TREE_GROUPS,				/* all groups, by hash of their key */
+	TREE_MEMBERS				/* one group's messages, by msg_id */
 } SlotTree;
 
-#define N_SLOT_TREES (TREE_BY_ID + 1)
+#define N_SLOT_TREES (TREE_GROUPS + 1)	/* MEMBERS has a root in each group */
 
 /*
  * How far the owner of a CLAIMED slot has come.  LOOKING ends within moments,
@@ -95,23 +102,29 @@ typedef struct SlotLinks
 	uint32		right;
 } SlotLinks;
 
+/* At most so many sessions may be taking one row's lock at the same instant. */
+#define MAX_LOCKERS 63
+
 /*
- * One message.  56 bytes; every field is guarded by its ring's L4, except
+ * One message.  64 bytes; every field is guarded by its ring's L4, except
  * in a free slot, where by_id.left chains the free list under the pool's
  * spinlock.
  *
- *	 0 msg_id   8 visible_at   16 block   20 offset   22 state   23 tree
- *	24 owner   28 lease_seq  (24 undo_last_read_at)   32 read_ct
- *	36 lockers 38 limbo_insert 39 stage  40 by_id   48 by_order
+ *	 0 msg_id   8 visible_at   16 block   20 offset, state, tree, limbo_insert,
+ *	lockers   23 stage   24 owner   28 lease_seq  (24 undo_last_read_at)
+ *	32 read_ct 36 group   40 by_id   48 by_order   56 by_group
  */
 typedef struct RingSlot
 {
 	int64		msg_id;
 	TimestampTz visible_at;
 	BlockNumber block;
-	OffsetNumber offset;
-	uint8		state;			/* SlotState */
-	uint8		tree;			/* SlotTree holding by_order */
+	uint32		offset:11;
+	uint32		state:3;		/* SlotState */
+	uint32		tree:3;			/* SlotTree holding by_order */
+	uint32		limbo_insert:1; /* LIMBO: the row itself is not committed */
+	uint32		lockers:6;		/* plain SQL now taking the row's lock */
+	uint8		stage;			/* CLAIMED: SlotStage */
 	union
 	{
 		struct
@@ -122,14 +135,15 @@ typedef struct RingSlot
 		TimestampTz undo_last_read_at;	/* UNDO only */
 	}			u;
 	int32		read_ct;
-	uint16		lockers;		/* plain SQL now taking the row's lock */
-	bool		limbo_insert;	/* LIMBO: the row itself is not committed */
-	uint8		stage;			/* CLAIMED: SlotStage */
+	uint32		group;			/* slot of its group; 0 where there is none */
 	SlotLinks	by_id;
 	SlotLinks	by_order;
+	SlotLinks	by_group;
 } RingSlot;
 
-StaticAssertDecl(sizeof(RingSlot) == 56, "a ring slot is 56 bytes");
+StaticAssertDecl(sizeof(RingSlot) == 64, "a ring slot is 64 bytes");
+StaticAssertDecl(offsetof(RingSlot, stage) == 23, "the stage has a byte of its own");
+StaticAssertDecl(MaxHeapTuplesPerPage < (1 << 11), "an offset number fits 11 bits");
 
 typedef enum RingPhase
 {
@@ -154,6 +168,8 @@ typedef struct Ring
 	RingPhase	phase;
 	int			builder;		/* proc number of who scans, or -1 */
 	bool		must_discard;	/* rebuild: forget READY and WAITING first */
+	bool		must_rescan;	/* the scan under way does not count */
+	bool		is_grouped;		/* has served grouped reads: keeps groups */
 	ConditionVariable phase_changed;
 
 	uint32		roots[N_SLOT_TREES];
@@ -171,6 +187,12 @@ typedef struct Ring
 	uint64		withdraw_epoch; /* bumped when a message is withdrawn */
 	uint64		ready_seq;		/* bumped when something becomes ready */
 	uint64		refused_seq;	/* bumped when a claim is given back unused */
+	uint64		heads_seq;		/* bumped when a group becomes readable */
+
+	/* What became ready out of order, for readers who know what came before */
+	int64		highest_ready;	/* highest msg_id that was ever READY */
+	uint64		late_seq;		/* messages READY below it since; never reset */
+	int64		late_ids[RING_LATE_LOG];	/* the last of them */
 
 	/* Cold messages: in the table, not here. */
 	bool		has_cold;
@@ -196,6 +218,7 @@ typedef struct RingRef
 	SlotState	state;
 	bool		limbo_insert;
 	TimestampTz undo_last_read_at;
+	uint64		group_hash;		/* 0 where there is no group */
 } RingRef;
 
 /* Consumers to wake once the ring lock is released. */
@@ -234,6 +257,16 @@ extern uint32 pgmq_tree_next(const Ring *ring, SlotTree tree, int64 after,
 							 uint32 slot);
 extern uint32 pgmq_tree_prev(const Ring *ring, SlotTree tree, int64 before,
 							 uint32 slot);
+extern uint32 pgmq_tree_first_member(uint32 group);
+extern uint32 pgmq_tree_next_member(uint32 group, int64 after, uint32 slot);
+
+/* ring_group.c */
+extern bool pgmq_group_join(Ring *ring, uint32 *chain, uint32 slot, uint64 hash);
+extern void pgmq_group_leave(Ring *ring, uint32 slot);
+extern void pgmq_group_update(Ring *ring, uint32 slot);
+extern uint32 pgmq_group_find(const Ring *ring, uint64 hash);
+extern uint64 pgmq_group_hash(uint32 group);
+extern int64 pgmq_group_head_id(uint32 group);
 
 /* ring_slot.c */
 extern uint32 pgmq_ring_lookup(const Ring *ring, int64 msg_id,
@@ -241,7 +274,8 @@ extern uint32 pgmq_ring_lookup(const Ring *ring, int64 msg_id,
 extern void pgmq_ring_ref(uint32 slot, RingRef *ref);
 extern uint32 pgmq_ring_publish(Ring *ring, uint32 *chain, int64 msg_id,
 								const ItemPointerData *tid, int32 read_ct,
-								TimestampTz visible_at, TimestampTz now);
+								TimestampTz visible_at, uint64 group_hash,
+								TimestampTz now);
 extern void pgmq_ring_note_cold(Ring *ring, int64 msg_id,
 								TimestampTz visible_at, TimestampTz now);
 extern void pgmq_ring_withdraw(Ring *ring, uint32 slot);
@@ -267,11 +301,12 @@ extern bool pgmq_ring_evict_last_ready(Ring *ring, int64 above_id,
 extern TimestampTz pgmq_ring_next_event(const Ring *ring);
 
 /* ring_waiters.c */
-extern void pgmq_ring_wait_begin(Ring *ring, bool met_locked);
+extern void pgmq_ring_wait_begin(Ring *ring, uint64 seen_ready_seq, bool met_locked);
 extern bool pgmq_ring_wait_end(Ring *ring);
 extern bool pgmq_ring_is_waiting(const Ring *ring);
 extern bool pgmq_ring_is_first_waiter(const Ring *ring);
 extern void pgmq_ring_wake(Ring *ring, uint32 n_messages, WakeList *wake);
+extern void pgmq_ring_wake_unseen(Ring *ring, WakeList *wake);
 extern void pgmq_ring_wake_unaware(Ring *ring, WakeList *wake);
 extern void pgmq_ring_wake_first(const Ring *ring, WakeList *wake);
 extern void pgmq_wake_all(WakeList *wake);

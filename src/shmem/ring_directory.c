@@ -102,12 +102,16 @@ reset_ring(Ring *ring, const RelFileLocator *locator, Oid relid, RingPhase phase
 	ring->phase = phase;
 	ring->builder = -1;
 	ring->must_discard = false;
+	ring->must_rescan = false;
+	ring->is_grouped = false;
 	memset(ring->roots, 0, sizeof(ring->roots));
 	memset(ring->counts, 0, sizeof(ring->counts));
 	ring->n_limbo_inserts = 0;
 	pg_atomic_write_u32(&ring->n_undo, 0);
 	pg_atomic_write_u64(&ring->high_id, (uint64) PG_INT64_MIN);
 	ring->lease_seq = ring->forgotten_seq = RING_FIRST_SEQ;
+	ring->highest_ready = PG_INT64_MIN;
+	ring->late_seq = ++pgmq_shared->n_rings_made << 32; /* never seen before */
 	ring->has_cold = false;
 	ring->cold_low_id = PG_INT64_MAX;
 	ring->cold_next_at = DT_NOEND;
@@ -165,6 +169,7 @@ empty_ring(Ring *ring)
 		{
 			if (ring_slot(slot)->tree != TREE_NONE)
 				pgmq_tree_remove(ring, ring_slot(slot)->tree, slot);
+			pgmq_group_leave(ring, slot);
 			pgmq_tree_remove(ring, TREE_BY_ID, slot);
 			pgmq_pool_free(slot);
 		}

@@ -55,6 +55,7 @@ pgmq_ring_ref(uint32 slot, RingRef *ref)
 	ref->state = (SlotState) s->state;
 	ref->limbo_insert = s->limbo_insert;
 	ref->undo_last_read_at = s->u.undo_last_read_at;
+	ref->group_hash = s->group != 0 ? pgmq_group_hash(s->group) : 0;
 }
 
 /* Take a slot out of its order tree, if it is in one. */
@@ -65,14 +66,28 @@ leave_tree(Ring *ring, uint32 slot)
 		pgmq_tree_remove(ring, (SlotTree) ring_slot(slot)->tree, slot);
 }
 
+/* A message becomes READY: in its turn, or later than others behind it. */
+static inline void
+note_ready(Ring *ring, int64 msg_id)
+{
+	if (msg_id > ring->highest_ready)
+		ring->highest_ready = msg_id;
+	else
+		ring->late_ids[ring->late_seq++ % RING_LATE_LOG] = msg_id;
+}
+
 /* Put a slot that is in no order tree where its visible_at says. */
 static inline void
 place(Ring *ring, uint32 slot, TimestampTz now)
 {
 	bool		is_ready = ring_slot(slot)->visible_at <= now;
 
+	if (is_ready)
+		note_ready(ring, ring_slot(slot)->msg_id);
+
 	ring_slot(slot)->state = is_ready ? SLOT_READY : SLOT_WAITING;
 	pgmq_tree_insert(ring, is_ready ? TREE_READY : TREE_WAITING, slot);
+	pgmq_group_update(ring, slot);
 }
 
 static void
@@ -125,12 +140,13 @@ new_slot(Ring *ring, uint32 *chain, int64 msg_id, const ItemPointerData *tid)
  * A committed message enters the ring.  A scan may have met the row first: then
  * a LIMBO slot is decided now, and any other is left as it is, because the
  * message may have been claimed since.  Slots come from *chain, then from the
- * pool; where there is none the message is noted as cold and 0 returned.
+ * pool; where there is none the message is noted as cold and 0 returned.  In a
+ * ring that keeps groups it joins the one with group_hash.
  */
 uint32
 pgmq_ring_publish(Ring *ring, uint32 *chain, int64 msg_id,
 				  const ItemPointerData *tid, int32 read_ct,
-				  TimestampTz visible_at, TimestampTz now)
+				  TimestampTz visible_at, uint64 group_hash, TimestampTz now)
 {
 	uint32		slot = pgmq_ring_lookup(ring, msg_id, tid);
 
@@ -144,7 +160,16 @@ pgmq_ring_publish(Ring *ring, uint32 *chain, int64 msg_id,
 		leave_limbo(ring, slot);
 	}
 	else
+	{
+		if (!pgmq_group_join(ring, chain, slot, group_hash))
+			pgmq_ring_note_cold(ring, msg_id, visible_at, now);
 		return slot;
+	}
+	if (slot != 0 && !pgmq_group_join(ring, chain, slot, group_hash))
+	{
+		pgmq_ring_withdraw(ring, slot);
+		slot = 0;
+	}
 	if (slot == 0)
 	{
 		pgmq_ring_note_cold(ring, msg_id, visible_at, now);
@@ -168,6 +193,7 @@ pgmq_ring_withdraw(Ring *ring, uint32 slot)
 
 	leave_tree(ring, slot);
 	leave_limbo(ring, slot);
+	pgmq_group_leave(ring, slot);
 	pgmq_tree_remove(ring, TREE_BY_ID, slot);
 	ring->withdraw_epoch++;
 	if (s->u.o.lease_seq > ring->forgotten_seq)
@@ -185,6 +211,7 @@ pgmq_ring_settle(Ring *ring, uint32 slot, TimestampTz now)
 	if (s->tree == TREE_WAITING)
 	{
 		s->state = SLOT_WAITING;
+		pgmq_group_update(ring, slot);
 		return;
 	}
 	leave_tree(ring, slot);
@@ -219,9 +246,10 @@ pgmq_ring_hold(Ring *ring, uint32 slot, SlotState state, uint32 owner)
 	if (s->tree != TREE_WAITING)
 		leave_tree(ring, slot);
 	leave_limbo(ring, slot);
-	s->state = (uint8) state;
+	s->state = state;
 	s->stage = STAGE_LEASED;
 	s->u.o.owner = owner;
+	pgmq_group_update(ring, slot);
 }
 
 /* Transaction xid will decide about the row. */
@@ -236,8 +264,12 @@ pgmq_ring_to_limbo(Ring *ring, uint32 slot, TransactionId xid, bool is_insert)
 	s->u.o.owner = xid;
 	s->limbo_insert = is_insert;
 	if (is_insert)
+	{
 		ring->n_limbo_inserts++;
+		pgmq_group_leave(ring, slot);
+	}
 	pgmq_tree_insert(ring, TREE_LIMBO, slot);
+	pgmq_group_update(ring, slot);
 }
 
 /* The page carries a lease that must be taken back to these values. */
@@ -255,6 +287,7 @@ pgmq_ring_to_undo(Ring *ring, uint32 slot, int32 read_ct,
 	s->u.undo_last_read_at = last_read_at;
 	pg_atomic_fetch_add_u32(&ring->n_undo, 1);
 	pgmq_tree_insert(ring, TREE_UNDO, slot);
+	pgmq_group_update(ring, slot);
 }
 
 /*

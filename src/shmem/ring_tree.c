@@ -7,7 +7,7 @@
  * slot number, so it needs no memory; murmurhash32 is a bijection, so no two
  * slots share one.  Expected depth is O(log n) whatever the order of the
  * operations, which bounds every loop here; two links a node and no parent
- * pointer are what fits 56 bytes.  Ascending inserts and removals at the low
+ * pointer are what a slot has room for.  Ascending inserts and removals at the low
  * end, which is what queues do, touch only the outer spines.
  *
  * Callers hold the ring's L4 (exclusively, to change a tree).
@@ -20,7 +20,31 @@
 static inline SlotLinks *
 links(SlotTree tree, uint32 slot)
 {
-	return tree == TREE_BY_ID ? &pgmq_slots[slot].by_id : &pgmq_slots[slot].by_order;
+	switch (tree)
+	{
+		case TREE_BY_ID:
+		case TREE_GROUPS:
+			return &pgmq_slots[slot].by_id;
+		case TREE_MEMBERS:
+			return &pgmq_slots[slot].by_group;
+		default:
+			return &pgmq_slots[slot].by_order;
+	}
+}
+
+/* Where a tree begins; of MEMBERS each group has its own, see ring_group.c. */
+static inline uint32 *
+root_of(Ring *ring, SlotTree tree, uint32 slot)
+{
+	return tree == TREE_MEMBERS ? &pgmq_slots[pgmq_slots[slot].group].by_group.left :
+		&ring->roots[tree];
+}
+
+static inline uint32 *
+count_of(Ring *ring, SlotTree tree, uint32 slot)
+{
+	return tree == TREE_MEMBERS ? &pgmq_slots[pgmq_slots[slot].group].by_group.right :
+		&ring->counts[tree];
 }
 
 static inline int64
@@ -29,6 +53,7 @@ key(SlotTree tree, uint32 slot)
 	switch (tree)
 	{
 		case TREE_WAITING:
+		case TREE_HEADS:
 			return pgmq_slots[slot].visible_at;
 		case TREE_LIMBO:
 			return pgmq_slots[slot].u.o.owner;
@@ -55,20 +80,20 @@ is_above(uint32 a, uint32 b)
 static inline void
 set_tree(SlotTree tree, uint32 slot, SlotTree value)
 {
-	if (tree != TREE_BY_ID)
-		pgmq_slots[slot].tree = (uint8) value;
+	if (tree < TREE_BY_ID)
+		pgmq_slots[slot].tree = value;
 }
 
 void
 pgmq_tree_insert(Ring *ring, SlotTree tree, uint32 slot)
 {
-	uint32	   *link = &ring->roots[tree];
+	uint32	   *link = root_of(ring, tree, slot);
 	uint32	   *left = &links(tree, slot)->left;
 	uint32	   *right = &links(tree, slot)->right;
 	uint32		below;
 
 	Assert(LWLockHeldByMeInMode(&ring->lock, LW_EXCLUSIVE));
-	Assert(tree == TREE_BY_ID || pgmq_slots[slot].tree == TREE_NONE);
+	Assert(tree >= TREE_BY_ID || pgmq_slots[slot].tree == TREE_NONE);
 
 	while (*link != 0 && is_above(*link, slot))
 		link = is_before(tree, slot, *link) ? &links(tree, *link)->left :
@@ -93,19 +118,19 @@ pgmq_tree_insert(Ring *ring, SlotTree tree, uint32 slot)
 		}
 	}
 	*left = *right = 0;
-	ring->counts[tree]++;
+	(*count_of(ring, tree, slot))++;
 	set_tree(tree, slot, tree);
 }
 
 void
 pgmq_tree_remove(Ring *ring, SlotTree tree, uint32 slot)
 {
-	uint32	   *link = &ring->roots[tree];
+	uint32	   *link = root_of(ring, tree, slot);
 	uint32		left = links(tree, slot)->left;
 	uint32		right = links(tree, slot)->right;
 
 	Assert(LWLockHeldByMeInMode(&ring->lock, LW_EXCLUSIVE));
-	Assert(tree == TREE_BY_ID || pgmq_slots[slot].tree == tree);
+	Assert(tree >= TREE_BY_ID || pgmq_slots[slot].tree == tree);
 
 	while (*link != slot)
 	{
@@ -131,7 +156,7 @@ pgmq_tree_remove(Ring *ring, SlotTree tree, uint32 slot)
 		}
 	}
 	*link = left != 0 ? left : right;
-	ring->counts[tree]--;
+	(*count_of(ring, tree, slot))--;
 	set_tree(tree, slot, TREE_NONE);
 }
 
@@ -155,14 +180,9 @@ pgmq_tree_last(const Ring *ring, SlotTree tree)
 	return slot;
 }
 
-/*
- * The first slot behind (after, slot) in a tree, `after` being a key of it;
- * with slot 0 that is the first with at least this key.
- */
-uint32
-pgmq_tree_next(const Ring *ring, SlotTree tree, int64 after, uint32 slot)
+static uint32
+next_below(SlotTree tree, uint32 at, int64 after, uint32 slot)
 {
-	uint32		at = ring->roots[tree];
 	uint32		best = 0;
 
 	while (at != 0)
@@ -178,6 +198,29 @@ pgmq_tree_next(const Ring *ring, SlotTree tree, int64 after, uint32 slot)
 			at = links(tree, at)->right;
 	}
 	return best;
+}
+
+/*
+ * The first slot behind (after, slot) in a tree, `after` being a key of it;
+ * with slot 0 that is the first with at least this key.
+ */
+uint32
+pgmq_tree_next(const Ring *ring, SlotTree tree, int64 after, uint32 slot)
+{
+	return next_below(tree, ring->roots[tree], after, slot);
+}
+
+/* The same among the members of a group. */
+uint32
+pgmq_tree_next_member(uint32 group, int64 after, uint32 slot)
+{
+	return next_below(TREE_MEMBERS, pgmq_slots[group].by_group.left, after, slot);
+}
+
+uint32
+pgmq_tree_first_member(uint32 group)
+{
+	return pgmq_tree_next_member(group, PG_INT64_MIN, 0);
 }
 
 /* The last slot before (before, slot) in a tree. */

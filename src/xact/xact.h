@@ -57,6 +57,7 @@ typedef struct XactMessage
 	bool		is_written;		/* lease is on the page (after PRE_COMMIT) */
 	int64		msg_id;
 	uint32		slot;			/* ring slot held, or 0 */
+	uint64		group_hash;		/* MSG_SENT: its group, by hash */
 	Lease		lease;			/* values as this transaction sees them */
 	Lease		before;			/* page's values before is_written */
 } XactMessage;
@@ -94,7 +95,8 @@ extern bool pgmq_xact_queue_is_usable(XactQueue *queue);
 extern XactMessage *pgmq_xact_message(int index);
 extern int	pgmq_xact_find_message(XactQueue *queue, const ItemPointerData *tid);
 extern void pgmq_xact_note_insert(XactQueue *queue, const ItemPointerData *tid,
-								  int64 msg_id, const Lease *values);
+								  int64 msg_id, const Lease *values,
+								  uint64 group_hash);
 extern void pgmq_xact_note_rebuild(Relation rel);
 extern void pgmq_xact_note_new_storage(Relation rel,
 									   const RelFileLocator *locator);
@@ -114,8 +116,11 @@ extern int	pgmq_xact_take_ready(XactQueue *queue, ReadyCursor *cursor,
 								 TimestampTz now, int max, int *messages);
 extern int	pgmq_xact_peek_ready(XactQueue *queue, ReadyCursor *cursor,
 								 TimestampTz now, int max, MessageRef *refs);
+extern void pgmq_xact_mature(XactQueue *queue, TimestampTz now);
 extern bool pgmq_xact_take_ref(XactQueue *queue, const MessageRef *ref,
-							   int *message);
+							   int *message, bool *is_busy);
+extern uint64 pgmq_xact_late_seq(XactQueue *queue);
+extern int	pgmq_xact_late_arrivals(XactQueue *queue, uint64 *seq, int64 *ids);
 extern void pgmq_xact_give_back(int message);
 extern void pgmq_xact_refuse(int message);
 extern void pgmq_xact_forget_row(int message);
@@ -158,6 +163,14 @@ extern ClaimResult pgmq_xact_guard_begin(XactQueue *queue, int64 msg_id,
 extern const RowGuard *pgmq_xact_guard(void);
 extern void pgmq_xact_guard_end(bool is_deleted);
 
+/* xact_group.c */
+extern bool pgmq_xact_groups_are_exact(XactQueue *queue, TimestampTz now);
+extern int	pgmq_xact_take_heads(XactQueue *queue, ReadyCursor *cursor, int max,
+								 int *messages, uint64 *groups, bool *is_exact);
+extern int	pgmq_xact_take_members(XactQueue *queue, uint64 group_hash,
+								   ReadyCursor *cursor, int max, int *messages,
+								   bool *is_last);
+
 /* xact_events.c */
 extern int	pgmq_xact_standing_leases(XactQueue *queue, int **messages);
 extern void pgmq_xact_flush_leases(void);
@@ -178,6 +191,7 @@ typedef struct ScannedRow
 	ItemPointerData tid;
 	int32		read_ct;
 	TimestampTz visible_at;
+	uint64		group_hash;		/* where the ring keeps groups */
 	TransactionId undecided;	/* inserter or deleter in progress, or invalid */
 	bool		is_insert;		/* the inserter is */
 } ScannedRow;
@@ -203,9 +217,12 @@ typedef struct SlotCopy
 	bool		is_deleting;
 	bool		is_held;		/* CLAIMED or DELETING */
 	TimestampTz last_read_at;	/* UNDO */
+	uint64		group_hash;		/* 0 where it has no group */
 } SlotCopy;
 
 extern bool pgmq_xact_has_cold(XactQueue *queue);
+extern bool pgmq_xact_keeps_groups(XactQueue *queue);
+extern void pgmq_xact_keep_groups(XactQueue *queue);
 extern bool pgmq_xact_must_load(XactQueue *queue, const ReadyCursor *cursor,
 								TimestampTz now);
 extern BuildStart pgmq_xact_build_begin(XactQueue *queue, const ReadyCursor *cursor,

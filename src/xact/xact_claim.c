@@ -132,9 +132,10 @@ pgmq_xact_own_candidates(XactQueue *queue, TimestampTz now, int **messages)
 }
 
 /* Move all that has matured to READY, letting the lock go in between. */
-static void
-mature_all(Ring *ring, TimestampTz now)
+void
+pgmq_xact_mature(XactQueue *queue, TimestampTz now)
 {
+	Ring	   *ring = queue->ring;
 	WakeList	wake;
 	int			moved;
 
@@ -164,8 +165,8 @@ hands_out(const Ring *ring)
  * A new entry for a slot we now hold; room must have been made.  An older
  * entry of the same row has nothing left in it, and look-ups find the newest.
  */
-static int
-message_of_slot(XactQueue *queue, const RingRef *ref)
+int
+pgmq_xact_message_of_slot(XactQueue *queue, const RingRef *ref)
 {
 	int			index = pgmq_xact_add_message(queue, &ref->tid, ref->msg_id);
 	XactMessage *message = pgmq_xact_message(index);
@@ -195,8 +196,8 @@ next_in_order(const Ring *ring, ReadyCursor *cursor)
  * A slot becomes ours, until its page has been looked at no longer than that
  * takes.  Caller holds L4.
  */
-static void
-hold_to_look(Ring *ring, uint32 slot)
+void
+pgmq_xact_hold_to_look(Ring *ring, uint32 slot)
 {
 	pgmq_ring_hold(ring, slot, SLOT_CLAIMED, PGMQ_MY_PROC_NUMBER);
 	ring_slot(slot)->stage = STAGE_LOOKING;
@@ -220,7 +221,7 @@ pgmq_xact_take_ready(XactQueue *queue, ReadyCursor *cursor, TimestampTz now,
 	int			taken = 0;
 
 	pgmq_xact_publish_vxid();
-	mature_all(ring, now);
+	pgmq_xact_mature(queue, now);
 	while (taken < max)
 	{
 		int			wanted = Min(max - taken, (int) lengthof(refs));
@@ -233,16 +234,47 @@ pgmq_xact_take_ready(XactQueue *queue, ReadyCursor *cursor, TimestampTz now,
 		{
 			if (ring_slot(slot)->lockers > 0)
 				continue;
-			hold_to_look(ring, slot);
+			pgmq_xact_hold_to_look(ring, slot);
 			pgmq_ring_ref(slot, &refs[n++]);
 		}
 		ring_unlock(ring);
 		for (int i = 0; i < n; i++)
-			messages[taken++] = message_of_slot(queue, &refs[i]);
+			messages[taken++] = pgmq_xact_message_of_slot(queue, &refs[i]);
 		if (n < wanted)
 			break;
 	}
 	return taken;
+}
+
+uint64
+pgmq_xact_late_seq(XactQueue *queue)
+{
+	uint64		seq;
+
+	ring_lock(queue->ring, LW_SHARED);
+	seq = queue->ring->late_seq;
+	ring_unlock(queue->ring);
+	return seq;
+}
+
+/*
+ * The ids of messages that became ready out of order since *seq; moves it and
+ * returns how many (ids has room for RING_LATE_LOG), or -1 if the log does not
+ * reach back so far.
+ */
+int
+pgmq_xact_late_arrivals(XactQueue *queue, uint64 *seq, int64 *ids)
+{
+	Ring	   *ring = queue->ring;
+	int			n = -1;
+
+	ring_lock(ring, LW_SHARED);
+	if (ring->late_seq - *seq <= RING_LATE_LOG)
+		for (n = 0; *seq < ring->late_seq; (*seq)++)
+			ids[n++] = ring->late_ids[*seq % RING_LATE_LOG];
+	*seq = ring->late_seq;
+	ring_unlock(ring);
+	return n;
 }
 
 /*
@@ -258,7 +290,7 @@ pgmq_xact_peek_ready(XactQueue *queue, ReadyCursor *cursor, TimestampTz now,
 	uint32		slot;
 
 	if (cursor->slot == 0)
-		mature_all(ring, now);
+		pgmq_xact_mature(queue, now);
 	ring_lock(ring, LW_SHARED);
 	while (n < Min(max, RING_BATCH_SLOTS) && (slot = next_in_order(ring, cursor)) != 0)
 	{
@@ -282,9 +314,12 @@ ref_is_current(Ring *ring, const MessageRef *ref, RingRef *now)
 	return true;
 }
 
-/* Claim one ready message that was peeked at; false if it no longer is. */
+/*
+ * Claim one ready message that was peeked at; false if it no longer is.
+ * *is_busy: it still is, but plain SQL is taking its row's lock.
+ */
 bool
-pgmq_xact_take_ref(XactQueue *queue, const MessageRef *ref, int *message)
+pgmq_xact_take_ref(XactQueue *queue, const MessageRef *ref, int *message, bool *is_busy)
 {
 	Ring	   *ring = queue->ring;
 	RingRef		current;
@@ -293,13 +328,14 @@ pgmq_xact_take_ref(XactQueue *queue, const MessageRef *ref, int *message)
 	pgmq_xact_publish_vxid();
 	pgmq_xact_make_room(1);
 	ring_lock(ring, LW_EXCLUSIVE);
-	taken = ref_is_current(ring, ref, &current) &&
-		current.state == SLOT_READY && ring_slot(current.slot)->lockers == 0;
+	taken = ref_is_current(ring, ref, &current) && current.state == SLOT_READY;
+	*is_busy = taken && ring_slot(current.slot)->lockers > 0;
+	taken &= !*is_busy;
 	if (taken)
-		hold_to_look(ring, current.slot);
+		pgmq_xact_hold_to_look(ring, current.slot);
 	ring_unlock(ring);
 	if (taken)
-		*message = message_of_slot(queue, &current);
+		*message = pgmq_xact_message_of_slot(queue, &current);
 	return taken;
 }
 
@@ -350,11 +386,11 @@ pgmq_xact_claim_any(XactQueue *queue, const MessageRef *ref, int *message,
 	else
 	{
 		result = CLAIM_TAKEN;
-		hold_to_look(ring, current.slot);
+		pgmq_xact_hold_to_look(ring, current.slot);
 	}
 	ring_unlock(ring);
 	if (result == CLAIM_TAKEN)
-		*message = message_of_slot(queue, &current);
+		*message = pgmq_xact_message_of_slot(queue, &current);
 	return result;
 }
 
@@ -571,6 +607,8 @@ pgmq_xact_guard_begin(XactQueue *queue, int64 msg_id, const ItemPointerData *tid
 			result = CLAIM_FOREIGN;
 			*owner = pgmq_backend_vxid(ring_slot(slot)->u.o.owner);
 		}
+		else if (ring_slot(slot)->lockers == MAX_LOCKERS)
+			result = CLAIM_BUSY;
 		else
 		{
 			guard->has_slot = true;

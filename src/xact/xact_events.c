@@ -186,7 +186,7 @@ apply_message(Ring *ring, XactMessage *message, TimestampTz now)
 			return 0;			/* the scan to come will see it */
 		slot = pgmq_ring_publish(ring, &pgmq_xact.reserved, message->msg_id,
 								 &message->tid, message->lease.read_ct,
-								 message->lease.visible_at, now);
+								 message->lease.visible_at, message->group_hash, now);
 		if (slot == 0)
 			return message->lease.visible_at <= now;	/* cold: a reader loads it */
 		return ring_slot(slot)->state == SLOT_READY;
@@ -214,15 +214,18 @@ apply_queue(XactQueue *queue, TimestampTz now)
 	{
 		uint32		n_ready = 0;
 		TimestampTz event_before;
+		uint64		heads_before;
 
 		wake.n = 0;
 		ring_lock(ring, LW_EXCLUSIVE);
+		heads_before = ring->heads_seq;
 		event_before = ring->first_waiter >= 0 ? pgmq_ring_next_event(ring) : 0;
 		for (int i = 0; i < RING_BATCH_SLOTS && m >= 0; i++)
 		{
 			n_ready += apply_message(ring, &pgmq_xact.messages[m], now);
 			m = pgmq_xact.messages[m].next;
 		}
+		n_ready += (uint32) (ring->heads_seq - heads_before);
 		if (n_ready > 0 ||
 			(ring->first_waiter >= 0 && pgmq_ring_next_event(ring) < event_before))
 			pgmq_ring_wake(ring, n_ready, &wake);
@@ -320,7 +323,7 @@ prepare_message(Ring *ring, XactMessage *message, TransactionId xid,
 		{
 			slot = pgmq_ring_publish(ring, &pgmq_xact.reserved, message->msg_id,
 									 &message->tid, message->lease.read_ct,
-									 message->lease.visible_at, now);
+									 message->lease.visible_at, message->group_hash, now);
 			if (slot != 0)
 				pgmq_ring_to_limbo(ring, slot, xid, true);
 		}

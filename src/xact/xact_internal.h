@@ -59,6 +59,8 @@ extern void pgmq_xact_log_message(int message);
 extern void pgmq_xact_log_queue(XactQueue *queue);
 extern void pgmq_xact_undo_changes(int nest_level);
 extern void pgmq_xact_merge_changes(int nest_level);
+extern void pgmq_xact_hold_to_look(Ring *ring, uint32 slot);
+extern int	pgmq_xact_message_of_slot(XactQueue *queue, const RingRef *ref);
 extern bool pgmq_xact_holds_slot(const Ring *ring, const XactMessage *message);
 extern void pgmq_xact_release_message(XactMessage *message, uint8 keep,
 									  TimestampTz now, WakeList *wake);

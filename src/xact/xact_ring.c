@@ -32,6 +32,35 @@ pgmq_xact_has_cold(XactQueue *queue)
 	return has_cold;
 }
 
+/* Does the ring keep groups?  A stale answer is as good as an earlier one. */
+bool
+pgmq_xact_keeps_groups(XactQueue *queue)
+{
+	return queue->ring->is_grouped;
+}
+
+/*
+ * Have the ring keep groups from now on.  Only rows know their groups, so the
+ * table must be scanned once more; what the ring has stays.
+ */
+void
+pgmq_xact_keep_groups(XactQueue *queue)
+{
+	Ring	   *ring = queue->ring;
+
+	if (pgmq_xact_keeps_groups(queue))
+		return;
+	ring_lock(ring, LW_EXCLUSIVE);
+	if (!ring->is_grouped)
+	{
+		ring->is_grouped = true;
+		ring->must_rescan = ring->phase == RING_BUILDING;
+		if (ring->phase == RING_COMPLETE)
+			ring->phase = RING_INCOMPLETE;
+	}
+	ring_unlock(ring);
+}
+
 /* Must the table be scanned before the ring's next message is known? */
 bool
 pgmq_xact_must_load(XactQueue *queue, const ReadyCursor *cursor, TimestampTz now)
@@ -81,6 +110,7 @@ pgmq_xact_build_begin(XactQueue *queue, const ReadyCursor *cursor, TimestampTz n
 	else
 	{
 		ring->phase = RING_BUILDING;
+		ring->must_rescan = false;
 		ring->builder = PGMQ_MY_PROC_NUMBER;
 		ring->has_cold = false;
 		ring->cold_low_id = PG_INT64_MAX;
@@ -119,10 +149,16 @@ evict_for(Ring *ring, const ScannedRow *row, TimestampTz now)
 static void
 add_row(Ring *ring, const ScannedRow *row, uint32 *chain, TimestampTz now)
 {
-	uint32		slot;
+	uint32		slot = pgmq_ring_lookup(ring, row->msg_id, &row->tid);
 
-	if (pgmq_ring_lookup(ring, row->msg_id, &row->tid) != 0)
+	if (slot != 0)
+	{
+		/* It was there before the ring kept groups. */
+		if (!(ring_slot(slot)->state == SLOT_LIMBO && ring_slot(slot)->limbo_insert) &&
+			!pgmq_group_join(ring, chain, slot, row->group_hash))
+			pgmq_ring_note_cold(ring, row->msg_id, row->visible_at, now);
 		return;
+	}
 	if (*chain == 0 && pgmq_pool_reserve(chain, 1) == 0 &&
 		!evict_for(ring, row, now))
 	{
@@ -130,7 +166,7 @@ add_row(Ring *ring, const ScannedRow *row, uint32 *chain, TimestampTz now)
 		return;
 	}
 	slot = pgmq_ring_publish(ring, chain, row->msg_id, &row->tid, row->read_ct,
-							 row->visible_at, now);
+							 row->visible_at, row->group_hash, now);
 	if (slot != 0 && TransactionIdIsValid(row->undecided))
 		pgmq_ring_to_limbo(ring, slot, row->undecided, row->is_insert);
 }
@@ -169,7 +205,8 @@ pgmq_xact_build_end(XactQueue *queue, bool is_complete)
 	wake.n = 0;
 	ring_lock(ring, LW_EXCLUSIVE);
 	Assert(ring->phase == RING_BUILDING && ring->builder == PGMQ_MY_PROC_NUMBER);
-	ring->phase = is_complete && !ring->must_discard ? RING_COMPLETE : RING_INCOMPLETE;
+	ring->phase = is_complete && !ring->must_discard && !ring->must_rescan ?
+		RING_COMPLETE : RING_INCOMPLETE;
 	ring->builder = -1;
 	ring->ready_seq++;
 	pgmq_ring_wake(ring, RING_WAKE_BATCH, &wake);
@@ -239,6 +276,7 @@ fill_copy(SlotCopy *copy, uint32 slot)
 	copy->is_deleting = ref.state == SLOT_DELETING;
 	copy->is_held = copy->is_deleting || ref.state == SLOT_CLAIMED;
 	copy->last_read_at = ref.undo_last_read_at;
+	copy->group_hash = ref.group_hash;
 }
 
 /* How many slots are LIMBO or UNDO; a stale count is as good as an earlier one. */
@@ -333,6 +371,7 @@ pgmq_xact_settle(XactQueue *queue, const SlotCopy *copy, const ScannedRow *row)
 {
 	Ring	   *ring = queue->ring;
 	TimestampTz now = pgmq_clock_now();
+	uint32		chain = 0;
 	uint32		slot;
 	WakeList	wake;
 
@@ -350,6 +389,8 @@ pgmq_xact_settle(XactQueue *queue, const SlotCopy *copy, const ScannedRow *row)
 		{
 			ring_slot(slot)->read_ct = row->read_ct;
 			ring_slot(slot)->visible_at = row->visible_at;
+			if (!pgmq_group_join(ring, &chain, slot, row->group_hash))
+				pgmq_ring_note_cold(ring, copy->msg_id, row->visible_at, now);
 			pgmq_ring_settle(ring, slot, now);
 			ring->ready_seq++;
 			pgmq_ring_wake(ring, 1, &wake);

@@ -265,10 +265,10 @@ pgmq_xact_add_message(XactQueue *queue, const ItemPointerData *tid, int64 msg_id
 	return index;
 }
 
-/* A row was inserted at tid with these lease columns. */
+/* A row was inserted at tid with these lease columns, into this group. */
 void
 pgmq_xact_note_insert(XactQueue *queue, const ItemPointerData *tid,
-					  int64 msg_id, const Lease *values)
+					  int64 msg_id, const Lease *values, uint64 group_hash)
 {
 	int			index;
 
@@ -287,6 +287,7 @@ pgmq_xact_note_insert(XactQueue *queue, const ItemPointerData *tid,
 	queue->own_low_id = Min(queue->own_low_id, msg_id);
 	queue->own_high_id = Max(queue->own_high_id, msg_id);
 	pgmq_xact.messages[index].lease = *values;
+	pgmq_xact.messages[index].group_hash = group_hash;
 }
 
 /*

@@ -40,14 +40,20 @@ begin_sleep(XactQueue *queue, bool met_locked)
 {
 	Ring	   *ring = queue->ring;
 	bool		is_quiet;
+	WakeList	wake;
 
+	wake.n = 0;
 	ring_lock(ring, LW_EXCLUSIVE);
 	is_quiet = ring->phase == RING_COMPLETE &&
 		ring->ready_seq == queue->seen_ready_seq &&
 		(met_locked || ring->refused_seq == queue->seen_refused_seq + queue->own_refusals);
 	if (is_quiet)
-		pgmq_ring_wait_begin(ring, met_locked);
+	{
+		pgmq_ring_wait_begin(ring, queue->seen_ready_seq, met_locked);
+		pgmq_ring_wake_unseen(ring, &wake);
+	}
 	ring_unlock(ring);
+	pgmq_wake_all(&wake);
 	if (is_quiet)
 		pgmq_xact.waiting = queue;
 	return is_quiet;
