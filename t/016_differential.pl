@@ -83,7 +83,8 @@ sub begin
 
 	$session->{depth} = 1;
 	$session->{left} = 1 + int rand 9;
-	return 'BEGIN' if !$session->{may_isolate} || rand() < 0.8;
+	return 'BEGIN' if !$session->{may_isolate} || $session->{prepared} || rand() < 0.8;
+	$session->{is_isolated} = 1;
 	return 'BEGIN ' . one_of('ISOLATION LEVEL REPEATABLE READ', 'ISOLATION LEVEL SERIALIZABLE', 'READ ONLY');
 }
 
@@ -108,7 +109,7 @@ sub end_transaction
 	my ($session) = @_;
 
 	$session->{depth} = 0;
-	if (!$session->{prepared} && rand() < 0.1)
+	if (!$session->{prepared} && !delete $session->{is_isolated} && rand() < 0.1)
 	{
 		$session->{prepared} = 1;
 		return ("PREPARE TRANSACTION :'gid'", $calls->set_clock);
@@ -238,6 +239,7 @@ sub phase
 	my ($node, $name, $share, $turn, @sessions) = @_;
 	my $until = $n_done + $share * $n_calls;
 
+	$calls->{is_alone} = $sessions[0]{inside};
 	@history = ();
 	open $script, '>', "$PostgreSQL::Test::Utils::log_path/016_$name.sql" or die $!;
 	my $start = time();
