@@ -33,7 +33,9 @@ PG_CFLAGS = -Wall -Wextra -Wmissing-prototypes \
 
 # Tests run on servers of their own, since the library must be preloaded.
 # TEMP_CONFIG also reaches the servers that the TAP tests start.
-REGRESS = $(basename $(notdir $(filter-out sql/pgmq--%,$(call below,sql/*.sql))))
+# test_setup makes what the others use: it runs first, whichever run.
+REGRESS = test_setup $(filter-out test_setup,$(basename $(notdir \
+	$(filter-out sql/pgmq--%,$(call below,sql/*.sql)))))
 ISOLATION = $(basename $(notdir $(call below,specs/*.spec)))
 TAP_TESTS = 1
 export TEMP_CONFIG ?= $(abspath $(here))/test.conf

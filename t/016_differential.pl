@@ -83,7 +83,8 @@ sub begin
 
 	$session->{depth} = 1;
 	$session->{left} = 1 + int rand 9;
-	return 'BEGIN' if !$session->{may_isolate} || rand() < 0.8;
+	return 'BEGIN' if !$session->{may_isolate} || $session->{prepared} || rand() < 0.8;
+	$session->{is_isolated} = 1;
 	return 'BEGIN ' . one_of('ISOLATION LEVEL REPEATABLE READ', 'ISOLATION LEVEL SERIALIZABLE', 'READ ONLY');
 }
 
@@ -108,7 +109,7 @@ sub end_transaction
 	my ($session) = @_;
 
 	$session->{depth} = 0;
-	if (!$session->{prepared} && rand() < 0.1)
+	if (!$session->{prepared} && !delete $session->{is_isolated} && rand() < 0.1)
 	{
 		$session->{prepared} = 1;
 		return ("PREPARE TRANSACTION :'gid'", $calls->set_clock);
@@ -238,6 +239,7 @@ sub phase
 	my ($node, $name, $share, $turn, @sessions) = @_;
 	my $until = $n_done + $share * $n_calls;
 
+	$calls->{is_alone} = $sessions[0]{inside};
 	@history = ();
 	open $script, '>', "$PostgreSQL::Test::Utils::log_path/016_$name.sql" or die $!;
 	my $start = time();
@@ -274,16 +276,16 @@ note("not there yet: $_") foreach @missing;
 
 $n_done = 0;
 $calls = DifferentialCalls->new;
-phase($node, 'inside', 0.7, 80, { inside => 1 });
-phase($node, 'alone', 0.15, 40, { may_isolate => 1 });
-phase($node, 'turns', 0.08, 1, {}, {});
+phase($node, 'inside', 0.82, 80, { inside => 1 });
+phase($node, 'alone', 0.1, 40, { may_isolate => 1 });
+phase($node, 'turns', 0.04, 1, {}, {});
 $node->stop;
 
 $node = databases('tight', "pgmq.ring_memory = 64kB\n");
 $calls = DifferentialCalls->new(backlog => 1000);
 $node->safe_psql($_, $calls->set_clock . q{; SELECT count(*) FROM pgmq.send_batch('plain', (SELECT array_agg(to_jsonb(i)) FROM generate_series(1, 2500) i))})
   foreach 'hot', 'heap';
-phase($node, 'cold', 0.08, 40, { may_isolate => 1 });
+phase($node, 'cold', 0.05, 40, { may_isolate => 1 });
 $node->stop;
 
 note("$n_done calls");

@@ -2,7 +2,8 @@
 # arguments, of plain SQL on the tables, and of what happens around them.
 #
 # To add a call, add a line to @calls: its weight, the function it needs (the line is left out
-# where that does not exist), and code that returns the SQL without a semicolon.  What it
+# where that does not exist), code that returns the SQL without a semicolon, and 'alone' if
+# the answers agree only while no other transaction holds rows.  What it
 # returns must be the same for equal queues: no enqueued_at, no order that is not promised.
 package DifferentialCalls;
 
@@ -10,7 +11,7 @@ use strict;
 use warnings;
 
 # What a row of a queue shows, less enqueued_at, which is the server's now()
-my $row = 'msg_id, read_ct, last_read_at, vt, left(message::text, 60), length(message::text), headers, enqueued_at <= now()';
+my $row = 'msg_id, read_ct, last_read_at, vt, message, headers';
 
 my @queues = (('plain') x 6, ('logless') x 3, ('Mixed "Case') x 2);
 my @bad_queues = (q{'No_Such'}, 'NULL', q{'a$b'}, q{'a;b'}, q{'a--b'}, q{repeat('x', 48)});
@@ -52,7 +53,8 @@ END $$;
 SELECT pgmq.create('plain'), pgmq.create_unlogged('logless'), pgmq.create('Mixed "Case');
 };
 
-# new(MAY_ROLL => 1, ...): the state that calls are chosen by
+# new(...): the state that calls are chosen by.  backlog: the length at which a queue is
+# drained; is_alone: there is no other transaction
 sub new
 {
 	my ($class, %options) = @_;
@@ -256,9 +258,9 @@ my @calls = (
 
 	# Grouped reads; only _rr promises an order
 	[ 3, 'pgmq.read_grouped(text,integer,integer)', sub { my $g = shift;
-		sprintf "SELECT $row FROM pgmq.read_grouped(%s, %s, %s) ORDER BY 1", $g->queue_arg, seconds(), quantity() } ],
+		sprintf "SELECT $row FROM pgmq.read_grouped(%s, %s, %s) ORDER BY 1", $g->queue_arg, seconds(), quantity() }, 'alone' ],
 	[ 3, 'pgmq.read_grouped_rr(text,integer,integer)', sub { my $g = shift;
-		sprintf "SELECT $row FROM pgmq.read_grouped_rr(%s, %s, %s)", $g->queue_arg, seconds(), quantity() } ],
+		sprintf "SELECT $row FROM pgmq.read_grouped_rr(%s, %s, %s)", $g->queue_arg, seconds(), quantity() }, 'alone' ],
 	[ 3, 'pgmq.read_grouped_head(text,integer,integer)', sub { my $g = shift;
 		sprintf "SELECT $row FROM pgmq.read_grouped_head(%s, %s, %s) ORDER BY 1", $g->queue_arg, seconds(), quantity() } ],
 	(map { my $name = $_;
@@ -379,7 +381,8 @@ sub call
 		my $queue = $self->{queue} = one_of(@long);
 		return sprintf 'SELECT count(*) FROM pgmq.pop(%s, %d)', quoted($queue), rand $self->{backlog};
 	}
-	return weighted(\@calls)->($self);
+	my $list = $self->{is_alone} ? \@calls : [ grep { !$_->[3] } @calls ];
+	return weighted($list)->($self);
 }
 
 sub upkeep
@@ -412,8 +415,8 @@ sub snapshots
 {
 	return map {
 		my ($kind, $queue) = @$_;
-		sprintf q{SELECT coalesce(string_agg(format('%%s %%s %%s %%s %%s %%s %%s', msg_id, read_ct, coalesce(last_read_at::text, 'NULL'), vt, } .
-			q{coalesce(left(message::text, 60), 'NULL'), length(message::text), coalesce(headers::text, 'NULL')), E'\n' ORDER BY msg_id), 'empty') FROM %s},
+		sprintf q{SELECT coalesce(string_agg(format('%%s %%s %%s %%s %%s %%s %%s %%s', msg_id, read_ct, coalesce(last_read_at::text, 'NULL'), vt, } .
+			q{coalesce(left(message::text, 60), 'NULL'), length(message::text), coalesce(headers::text, 'NULL'), enqueued_at <= now()), E'\n' ORDER BY msg_id), 'empty') FROM %s},
 			table_of($kind, $queue)
 	} map { [ 'q', $_ ] } unique();
 }

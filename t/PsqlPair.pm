@@ -11,7 +11,7 @@ use warnings;
 use IPC::Open3;
 
 # What differs between two databases that agree, or says more than the API promises
-my $noise = qr/^(?:LOCATION:|CONTEXT:|DETAIL:  Failing row|HINT:|STATEMENT:|LINE \d+:|\s+\^|SQL statement "|PL\/pgSQL function)/;
+my $noise = qr/^(?:LOCATION:|CONTEXT:|DETAIL:  (?:Failing row|Reason code)|HINT:|STATEMENT:|LINE \d+:|\s+\^|SQL statement "|PL\/pgSQL function)/;
 
 # new(NODE, NAME, DATABASE, DATABASE): psql's variable gid is a name for transactions that
 # are prepared, of which there is one list for all databases

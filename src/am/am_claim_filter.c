@@ -254,6 +254,8 @@ pgmq_claim_matching(ClaimState *state)
 	MessageRef	refs[PEEK_BATCH];
 	int			n;
 
+	/* What matures is a late arrival, wherever the cursor is. */
+	pgmq_xact_mature(state->queue, state->now);
 	try_late_arrivals(state);
 	do
 	{
