@@ -17,6 +17,7 @@ use Test::More;
 # Ours, on top of the API
 my @additions = (
 	'function check_queue(queue_name text)',
+	'function convert_queue(queue_name text, storage text)',
 	'function pgmq_tableam_handler(internal)');
 
 # Parts of the API that are not there yet.  An entry that is there fails the test.
