@@ -23,6 +23,23 @@ CREATE TABLE pgmq.meta (
 );
 SELECT pg_catalog.pg_extension_config_dump('pgmq.meta', '');
 
+-- Which queues get the messages sent to a topic.  src/api/topic_match.c knows the form
+-- of compiled_regex.
+CREATE TABLE pgmq.topic_bindings (
+    pattern TEXT NOT NULL,
+    queue_name TEXT NOT NULL
+        CONSTRAINT topic_bindings_meta_queue_name_fk REFERENCES pgmq.meta (queue_name) ON DELETE CASCADE,
+    bound_at TIMESTAMP WITH TIME ZONE DEFAULT pg_catalog.now() NOT NULL,
+    compiled_regex TEXT GENERATED ALWAYS AS (
+        '^' OPERATOR(pg_catalog.||) pg_catalog.replace(pg_catalog.replace(
+            pg_catalog.regexp_replace(pattern, E'[].+?{}()|[\\\\^$]', E'\\\\\\&', 'g'),
+            '*', '[^.]+'), '#', '.*') OPERATOR(pg_catalog.||) '$'
+    ) STORED,
+    CONSTRAINT topic_bindings_unique_pattern_queue UNIQUE (pattern, queue_name)
+);
+CREATE INDEX idx_topic_bindings_covering ON pgmq.topic_bindings (pattern) INCLUDE (queue_name, compiled_regex);
+SELECT pg_catalog.pg_extension_config_dump('pgmq.topic_bindings', '');
+
 GRANT USAGE ON SCHEMA pgmq TO pg_monitor;
 GRANT SELECT ON pgmq.meta TO pg_monitor;
 
@@ -103,9 +120,73 @@ RETURNS BIGINT
 AS 'MODULE_PATHNAME', 'pgmq_purge_queue'
 LANGUAGE C;
 
+CREATE FUNCTION pgmq.detach_archive(queue_name TEXT)
+RETURNS VOID
+AS 'MODULE_PATHNAME', 'pgmq_detach_archive'
+LANGUAGE C;
+
 CREATE FUNCTION pgmq.list_queues()
 RETURNS SETOF pgmq.queue_record
 AS 'MODULE_PATHNAME', 'pgmq_list_queues'
+LANGUAGE C;
+
+-- ---- indexes for grouped reads ----
+
+CREATE FUNCTION pgmq._create_fifo_index_if_not_exists(queue_name TEXT)
+RETURNS VOID
+AS 'MODULE_PATHNAME', 'pgmq_create_fifo_index'
+LANGUAGE C;
+
+CREATE FUNCTION pgmq.create_fifo_index(queue_name TEXT)
+RETURNS VOID
+AS 'MODULE_PATHNAME', 'pgmq_create_fifo_index'
+LANGUAGE C;
+
+CREATE FUNCTION pgmq.create_fifo_indexes_all()
+RETURNS VOID
+AS 'MODULE_PATHNAME', 'pgmq_create_fifo_indexes_all'
+LANGUAGE C;
+
+-- ---- partitioned queues ----
+
+CREATE FUNCTION pgmq.create_partitioned(queue_name TEXT, partition_interval TEXT DEFAULT '10000', retention_interval TEXT DEFAULT '100000', premake INTEGER DEFAULT 4)
+RETURNS VOID
+AS 'MODULE_PATHNAME', 'pgmq_create_partitioned'
+LANGUAGE C;
+
+CREATE FUNCTION pgmq.convert_archive_partitioned(table_name TEXT, partition_interval TEXT DEFAULT '10000', retention_interval TEXT DEFAULT '100000', leading_partition INTEGER DEFAULT 10)
+RETURNS VOID
+AS 'MODULE_PATHNAME', 'pgmq_convert_archive_partitioned'
+LANGUAGE C;
+
+CREATE FUNCTION pgmq._get_partition_col(partition_interval TEXT)
+RETURNS TEXT
+AS 'MODULE_PATHNAME', 'pgmq_get_partition_col'
+LANGUAGE C;
+
+CREATE FUNCTION pgmq._ensure_pg_partman_installed()
+RETURNS VOID
+AS 'MODULE_PATHNAME', 'pgmq_ensure_pg_partman_installed'
+LANGUAGE C;
+
+CREATE FUNCTION pgmq._get_pg_partman_schema()
+RETURNS TEXT
+AS 'MODULE_PATHNAME', 'pgmq_get_pg_partman_schema'
+LANGUAGE C;
+
+CREATE FUNCTION pgmq._get_pg_partman_major_version()
+RETURNS INTEGER
+AS 'MODULE_PATHNAME', 'pgmq_get_pg_partman_major_version'
+LANGUAGE C;
+
+CREATE FUNCTION pgmq._extension_exists(extension_name TEXT)
+RETURNS BOOLEAN
+AS 'MODULE_PATHNAME', 'pgmq_extension_exists'
+LANGUAGE C;
+
+CREATE FUNCTION pgmq._belongs_to_pgmq(table_name TEXT)
+RETURNS BOOLEAN
+AS 'MODULE_PATHNAME', 'pgmq_belongs_to_pgmq'
 LANGUAGE C;
 
 -- ---- sending ----
@@ -178,6 +259,88 @@ LANGUAGE C;
 CREATE FUNCTION pgmq._validate_batch_params(msgs JSONB[], headers JSONB[])
 RETURNS VOID
 AS 'MODULE_PATHNAME', 'pgmq_validate_batch_params'
+LANGUAGE C;
+
+-- ---- topics ----
+
+CREATE FUNCTION pgmq.validate_routing_key(routing_key TEXT)
+RETURNS BOOLEAN
+AS 'MODULE_PATHNAME', 'pgmq_validate_routing_key'
+LANGUAGE C IMMUTABLE;
+
+CREATE FUNCTION pgmq.validate_topic_pattern(pattern TEXT)
+RETURNS BOOLEAN
+AS 'MODULE_PATHNAME', 'pgmq_validate_topic_pattern'
+LANGUAGE C IMMUTABLE;
+
+CREATE FUNCTION pgmq.bind_topic(pattern TEXT, queue_name TEXT)
+RETURNS VOID
+AS 'MODULE_PATHNAME', 'pgmq_bind_topic'
+LANGUAGE C;
+
+CREATE FUNCTION pgmq.unbind_topic(pattern TEXT, queue_name TEXT)
+RETURNS BOOLEAN
+AS 'MODULE_PATHNAME', 'pgmq_unbind_topic'
+LANGUAGE C;
+
+CREATE FUNCTION pgmq.list_topic_bindings()
+RETURNS TABLE (pattern TEXT, queue_name TEXT, bound_at TIMESTAMP WITH TIME ZONE, compiled_regex TEXT)
+AS 'MODULE_PATHNAME', 'pgmq_list_topic_bindings'
+LANGUAGE C STABLE;
+
+CREATE FUNCTION pgmq.list_topic_bindings(queue_name TEXT)
+RETURNS TABLE (pattern TEXT, queue_name TEXT, bound_at TIMESTAMP WITH TIME ZONE, compiled_regex TEXT)
+AS 'MODULE_PATHNAME', 'pgmq_list_topic_bindings_of'
+LANGUAGE C STABLE;
+
+CREATE FUNCTION pgmq.test_routing(routing_key TEXT)
+RETURNS TABLE (pattern TEXT, queue_name TEXT, compiled_regex TEXT)
+AS 'MODULE_PATHNAME', 'pgmq_test_routing'
+LANGUAGE C STABLE;
+
+CREATE FUNCTION pgmq.send_topic(routing_key TEXT, msg JSONB)
+RETURNS INTEGER
+AS 'MODULE_PATHNAME', 'pgmq_send_topic'
+LANGUAGE C;
+
+CREATE FUNCTION pgmq.send_topic(routing_key TEXT, msg JSONB, delay INTEGER)
+RETURNS INTEGER
+AS 'MODULE_PATHNAME', 'pgmq_send_topic_delay'
+LANGUAGE C;
+
+CREATE FUNCTION pgmq.send_topic(routing_key TEXT, msg JSONB, headers JSONB, delay INTEGER)
+RETURNS INTEGER
+AS 'MODULE_PATHNAME', 'pgmq_send_topic_headers_delay'
+LANGUAGE C;
+
+CREATE FUNCTION pgmq.send_batch_topic(routing_key TEXT, msgs JSONB[])
+RETURNS TABLE (queue_name TEXT, msg_id BIGINT)
+AS 'MODULE_PATHNAME', 'pgmq_send_batch_topic'
+LANGUAGE C;
+
+CREATE FUNCTION pgmq.send_batch_topic(routing_key TEXT, msgs JSONB[], headers JSONB[])
+RETURNS TABLE (queue_name TEXT, msg_id BIGINT)
+AS 'MODULE_PATHNAME', 'pgmq_send_batch_topic_headers'
+LANGUAGE C;
+
+CREATE FUNCTION pgmq.send_batch_topic(routing_key TEXT, msgs JSONB[], delay INTEGER)
+RETURNS TABLE (queue_name TEXT, msg_id BIGINT)
+AS 'MODULE_PATHNAME', 'pgmq_send_batch_topic_delay'
+LANGUAGE C;
+
+CREATE FUNCTION pgmq.send_batch_topic(routing_key TEXT, msgs JSONB[], delay TIMESTAMP WITH TIME ZONE)
+RETURNS TABLE (queue_name TEXT, msg_id BIGINT)
+AS 'MODULE_PATHNAME', 'pgmq_send_batch_topic_at'
+LANGUAGE C;
+
+CREATE FUNCTION pgmq.send_batch_topic(routing_key TEXT, msgs JSONB[], headers JSONB[], delay INTEGER)
+RETURNS TABLE (queue_name TEXT, msg_id BIGINT)
+AS 'MODULE_PATHNAME', 'pgmq_send_batch_topic_headers_delay'
+LANGUAGE C;
+
+CREATE FUNCTION pgmq.send_batch_topic(routing_key TEXT, msgs JSONB[], headers JSONB[], delay TIMESTAMP WITH TIME ZONE)
+RETURNS TABLE (queue_name TEXT, msg_id BIGINT)
+AS 'MODULE_PATHNAME', 'pgmq_send_batch_topic_headers_at'
 LANGUAGE C;
 
 -- ---- reading ----

@@ -108,7 +108,7 @@ metrics_by_sql(Relation rel, QueueMetrics *metrics)
 	if (SPI_execute_with_args(psprintf("SELECT pg_catalog.count(*), "
 									   "pg_catalog.count(*) FILTER (WHERE vt OPERATOR(pg_catalog.<=) $1), "
 									   "pg_catalog.max(enqueued_at), pg_catalog.min(enqueued_at) FROM %s", table),
-							  1, types, values, NULL, true, 0) != SPI_OK_SELECT)
+							  1, types, values, NULL, false, 0) != SPI_OK_SELECT)
 		elog(ERROR, "could not count the messages of %s", table);
 #define COLUMN(n) SPI_getbinval(SPI_tuptable->vals[0], SPI_tuptable->tupdesc, n, &isnull)
 	metrics->length = DatumGetInt64(COLUMN(1));
@@ -222,14 +222,14 @@ pgmq_metrics(PG_FUNCTION_ARGS)
 }
 
 /* The names in meta, in heap order; palloc'd texts. */
-static int
-queue_names(Datum **names)
+int
+pgmq_queue_names(Datum **names)
 {
 	MemoryContext caller = CurrentMemoryContext;
 	int			n;
 
 	SPI_connect();
-	if (SPI_execute("SELECT queue_name::pg_catalog.text FROM pgmq.meta", true, 0) != SPI_OK_SELECT)
+	if (SPI_execute("SELECT queue_name::pg_catalog.text FROM pgmq.meta", false, 0) != SPI_OK_SELECT)
 		elog(ERROR, "could not list the queues");
 	n = (int) SPI_processed;
 	*names = MemoryContextAlloc(caller, Max(n, 1) * sizeof(Datum));
@@ -251,7 +251,7 @@ pgmq_metrics_all(PG_FUNCTION_ARGS)
 {
 	RowsOut		out;
 	Datum	   *names;
-	int			n = queue_names(&names);
+	int			n = pgmq_queue_names(&names);
 
 	pgmq_rows_begin(fcinfo, &out);
 	for (int i = 0; i < n; i++)

@@ -40,6 +40,8 @@ read_by_sql(QueueTable *queue, const ReadArgs *args, SqlVerb verb, int64 after_m
 	char		nulls[SQL_MAX_ARGS] = {args->qty_is_null ? 'n' : ' ', ' ',
 		args->vt_is_null ? 'n' : ' ', args->has_conditional ? ' ' : 'n', ' '};
 
+	if (args->is_pop && pgmq_pop_locks_itself(queue->rel))
+		return pgmq_sql_pop(queue->rel, now, args->qty_is_null ? PG_INT64_MAX : args->qty, out);
 	return pgmq_sql_run(verb, queue->rel, NULL, values, nulls, out);
 }
 

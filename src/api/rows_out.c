@@ -98,12 +98,32 @@ pgmq_rows_add_values(RowsOut *out, Datum *values, bool *nulls)
 	store_row(out, tuple);
 }
 
-/* Add a row of one column. */
+/*
+ * From here on a scalar is the second column of a row whose first is this
+ * value, which must live as long as rows are added.
+ */
+void
+pgmq_rows_lead(RowsOut *out, Datum value)
+{
+	Assert(out->is_composite && out->desc->natts == 2);
+	out->has_leading = true;
+	out->leading = value;
+}
+
+/* Add a row of one column, or of the leading one and this. */
 void
 pgmq_rows_add_scalar(RowsOut *out, Datum value)
 {
 	bool		isnull = false;
 
+	if (out->has_leading)
+	{
+		Datum		values[2] = {out->leading, value};
+		bool		nulls[2] = {false, false};
+
+		pgmq_rows_add_values(out, values, nulls);
+		return;
+	}
 	if (out->n == 0)
 	{
 		out->first_datum = value;

@@ -140,6 +140,12 @@ static const Statement statements[] = {
 		"RETURNING " M_COLUMNS ") SELECT " ROW_COLUMNS " FROM popped ORDER BY msg_id",
 		2, {INT4OID, TIMESTAMPTZOID}
 	},
+	[SQL_POP_THESE] = {
+		"WITH popped AS (DELETE FROM %1$s m "
+		"WHERE m.msg_id OPERATOR(pg_catalog.=) ANY ($1) AND " IS_READY("$2") " "
+		"RETURNING " M_COLUMNS ") SELECT " ROW_COLUMNS " FROM popped ORDER BY msg_id",
+		2, {INT8ARRAYOID, TIMESTAMPTZOID}
+	},
 	[SQL_DELETE] = {
 		"DELETE FROM %1$s WHERE msg_id OPERATOR(pg_catalog.=) ANY ($1) RETURNING msg_id",
 		1, {INT8ARRAYOID}
@@ -255,7 +261,7 @@ copy_rows(RowsOut *out, MemoryContext caller)
 
 		heap_deform_tuple(SPI_tuptable->vals[i], desc, values, nulls);
 		old = MemoryContextSwitchTo(caller);
-		if (out->is_composite)
+		if (out->is_composite && !out->has_leading)
 			pgmq_rows_add_values(out, values, nulls);
 		else
 			pgmq_rows_add_scalar(out, values[0]);
@@ -346,12 +352,23 @@ pgmq_sql_one(const char *sql, int n_args, Oid *types, Datum *values,
 int64
 pgmq_sql_rows(const char *sql, RowsOut *out)
 {
+	return pgmq_sql_rows_with(sql, 0, NULL, NULL, NULL, false, out);
+}
+
+/*
+ * The same with arguments; read_only is for functions that are STABLE: the
+ * query then sees what the calling one does.
+ */
+int64
+pgmq_sql_rows_with(const char *sql, int n_args, Oid *types, Datum *values,
+				   const char *nulls, bool read_only, RowsOut *out)
+{
 	MemoryContext caller = CurrentMemoryContext;
 	int			result;
 	int64		n;
 
 	SPI_connect();
-	result = SPI_execute(sql, false, 0);
+	result = SPI_execute_with_args(sql, n_args, types, values, nulls, read_only, 0);
 	if (result < 0)
 		elog(ERROR, "\"%s\" failed: %s", sql, SPI_result_code_string(result));
 	n = (int64) SPI_processed;

@@ -28,10 +28,13 @@
 #include "storage/lock.h"
 #include "storage/proc.h"
 #include "catalog/pg_publication.h"
+#include "utils/acl.h"
+#include "utils/builtins.h"
 #include "utils/datetime.h"
 #include "utils/rel.h"
 #include "utils/relcache.h"
 #if PG_VERSION_NUM >= 160000
+#include "nodes/miscnodes.h"
 #include "storage/relfilelocator.h"
 #include "parser/parse_relation.h"
 #else
@@ -208,6 +211,47 @@ pgmq_identity_sequence(Relation rel, AttrNumber attnum)
 	return getIdentitySequence(rel, attnum, true);
 #else
 	return getIdentitySequence(RelationGetRelid(rel), attnum, true);
+#endif
+}
+
+static inline bool
+pgmq_owns_table(Oid relid, Oid role)
+{
+#if PG_VERSION_NUM >= 160000
+	return object_ownercheck(RelationRelationId, relid, role);
+#else
+	return pg_class_ownercheck(relid, role);
+#endif
+}
+
+/*
+ * Would this text cast to integer?  Older servers tell only by an error, which
+ * needs no subtransaction: number parsing leaves nothing to undo.
+ */
+static inline bool
+pgmq_is_int32(char *value)
+{
+#if PG_VERSION_NUM >= 160000
+	ErrorSaveContext context = {T_ErrorSaveContext};
+
+	(void) pg_strtoint32_safe(value, (Node *) &context);
+	return !context.error_occurred;
+#else
+	MemoryContext caller = CurrentMemoryContext;
+	volatile bool is_number = true;
+
+	PG_TRY();
+	{
+		(void) pg_strtoint32(value);
+	}
+	PG_CATCH();
+	{
+		MemoryContextSwitchTo(caller);
+		FlushErrorState();
+		is_number = false;
+	}
+	PG_END_TRY();
+	return is_number;
 #endif
 }
 

@@ -8,6 +8,9 @@
 /* Longest queue name, in characters (API contract). */
 #define QUEUE_NAME_MAX_CHARS 47
 
+/* Longest routing key and topic pattern, in characters (API contract). */
+#define TOPIC_MAX_CHARS 255
+
 /* Ring slots handled while a ring lock is held before it is let go once. */
 #define RING_BATCH_SLOTS 256
 

@@ -153,7 +153,11 @@ pgmq_ring_find_or_create(const RelFileLocator *locator, Oid relid,
 	return ring;
 }
 
-/* Take every slot of a ring away.  Caller holds L3 and nobody else uses it. */
+/*
+ * Take every slot of a ring away, in the order of msg_id: from the root down,
+ * slots would become free in the order of their priorities, and a tree made of
+ * them anew would be a list.  Caller holds L3 and nobody else uses the ring.
+ */
 static void
 empty_ring(Ring *ring)
 {
@@ -165,7 +169,7 @@ empty_ring(Ring *ring)
 		wake.n = 0;
 		ring_lock(ring, LW_EXCLUSIVE);
 		for (int i = 0; i < RING_BATCH_SLOTS &&
-			 (slot = ring->roots[TREE_BY_ID]) != 0; i++)
+			 (slot = pgmq_tree_first(ring, TREE_BY_ID)) != 0; i++)
 		{
 			if (ring_slot(slot)->tree != TREE_NONE)
 				pgmq_tree_remove(ring, ring_slot(slot)->tree, slot);

@@ -165,7 +165,17 @@ extern void pgmq_xact_guard_end(bool is_deleted);
 
 /* xact_group.c */
 extern bool pgmq_xact_groups_are_exact(XactQueue *queue, TimestampTz now);
-extern int	pgmq_xact_take_heads(XactQueue *queue, ReadyCursor *cursor, int max,
+
+/* A group, by hash, and the first of its messages. */
+typedef struct GroupHead
+{
+	int64		msg_id;
+	uint64		group_hash;
+} GroupHead;
+
+extern int	pgmq_xact_own_heads(XactQueue *queue, GroupHead **heads);
+extern int	pgmq_xact_take_heads(XactQueue *queue, ReadyCursor *cursor,
+								 const GroupHead *own, int n_own, int max,
 								 int *messages, uint64 *groups, bool *is_exact);
 extern int	pgmq_xact_take_members(XactQueue *queue, uint64 group_hash,
 								   ReadyCursor *cursor, int max, int *messages,
