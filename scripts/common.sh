@@ -65,6 +65,20 @@ require() {
 	PG_CONFIG=$(realpath -s "$(command -v "$PG_CONFIG")")
 	PG_BIN=$("$PG_CONFIG" --bindir)
 	PG_MAJOR=$("$PG_CONFIG" --version | sed 's/^PostgreSQL \([0-9]*\).*/\1/')
+	[ "$1" != test ] || offer_partman
+}
+
+# Tests of partitioned queues want pg_partman.  Without it they are skipped; say so.
+offer_partman() {
+	local package=postgresql-$PG_MAJOR-partman share
+	share=$("$PG_CONFIG" --sharedir)
+	[ ! -e "$share/extension/pg_partman.control" ] || return 0
+	# Debian's package is of use to Debian's server only
+	if [ "$share" = "/usr/share/postgresql/$PG_MAJOR" ] && [ "$(id -u)" = 0 ] && command -v apt-get >/dev/null; then
+		echo "Installing $package"
+		! apt_install "$package" || return 0
+	fi
+	echo "Without pg_partman ($package) its tests are skipped"
 }
 
 apt_install() {

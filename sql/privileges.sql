@@ -64,7 +64,7 @@ GRANT USAGE ON SCHEMA pgmq TO regress_pgmq_user;
 CREATE TABLE hot AS SELECT row_number() OVER () AS n, * FROM pg_temp.probe('rights');
 CREATE TABLE heap AS SELECT row_number() OVER () AS n, * FROM pg_temp.probe('rights_heap');
 SELECT call, coalesce(missing, '-') AS missing, result FROM hot ORDER BY n;
--- a heap queue is the same, but for pop: its FOR UPDATE wants UPDATE as well
+-- a heap queue is the same
 SELECT hot.call, heap.missing, heap.result FROM hot FULL JOIN heap USING (n) WHERE hot.result IS DISTINCT FROM heap.result;
 SELECT pg_temp.try_as_user($$SELECT pgmq.drop_queue('rights')$$), pg_temp.try_as_user($$SELECT pgmq.create('mine')$$);
 SELECT * FROM pgmq.check_queue('rights');

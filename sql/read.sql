@@ -54,7 +54,8 @@ SELECT * FROM pgmq.check_queue('read');
 
 -- Delayed messages come when their time has come, lowest msg_id first
 SELECT pgmq.purge_queue('read');
-SELECT pgmq.send('read', '"late"', 1), clock_timestamp() AS sent \gset
+SELECT clock_timestamp() AS sent \gset
+SELECT pgmq.send('read', '"late"', 1) AS id \gset
 SELECT pgmq.send('read', '"now"');
 SELECT message FROM pgmq.read('read', 100, 10);
 SELECT message, vt - last_read_at > '99 s' AS leased, last_read_at >= :'sent'::timestamptz + '1 s' AS in_time

@@ -1,52 +1,7 @@
 -- Indexes on a hot queue: built, maintained by fast path and SQL, used.
 
--- %q is the table of either queue; says what both do and whether both then hold the same
-CREATE FUNCTION pg_temp.content(tab text) RETURNS text LANGUAGE plpgsql AS $$
-DECLARE
-  result text;
-BEGIN
-  EXECUTE format('SELECT string_agg(t::text, E''\n'' ORDER BY msg_id, t::text) FROM %s t', tab) INTO result;
-  RETURN result;
-END $$;
-CREATE FUNCTION pg_temp.twin(statement text) RETURNS text LANGUAGE plpgsql AS $$
-DECLARE
-  results text[];
-  result text;
-  r record;
-  n int;
-  tab text;
-BEGIN
-  FOREACH tab IN ARRAY ARRAY['pgmq.q_twin', 'pgmq.q_twin_heap'] LOOP
-    BEGIN
-      result := '';
-      IF statement ~* '(^(select|table|explain)|returning)' THEN
-        FOR r IN EXECUTE replace(statement, '%q', tab) LOOP
-          result := result || r::text;
-        END LOOP;
-      ELSE
-        EXECUTE replace(statement, '%q', tab);
-        GET DIAGNOSTICS n = ROW_COUNT;
-        result := n || ' rows';
-      END IF;
-    EXCEPTION WHEN OTHERS THEN
-      result := SQLSTATE || ' ' || replace(SQLERRM, 'q_twin_heap', 'q_twin');
-    END;
-    results := results || result;
-  END LOOP;
-  IF results[1] IS DISTINCT FROM results[2] THEN
-    RETURN 'DIFFERENT: ' || results[1] || ' <> ' || results[2];
-  ELSIF pg_temp.content('pgmq.q_twin') IS DISTINCT FROM pg_temp.content('pgmq.q_twin_heap') THEN
-    RETURN 'DIFFERENT afterwards: ' || results[1];
-  END IF;
-  RETURN results[1];
-END $$;
-
-SELECT pgmq.create('twin');
-SET pgmq.queue_storage = heap;
-SELECT pgmq.create('twin_heap');
-RESET pgmq.queue_storage;
-SELECT relname, amname FROM pg_class c JOIN pg_am a ON a.oid = c.relam WHERE relname ~ '^q_twin' AND relkind = 'r' ORDER BY 1;
-SELECT pg_temp.twin($$INSERT INTO %q (vt, message, last_read_at) SELECT '2000-01-01', jsonb_build_object('k', i), CASE WHEN i % 3 = 0 THEN '2001-01-01'::timestamptz END FROM generate_series(1, 300) i$$);
+SELECT * FROM test.create_twins();
+SELECT test.twin($$INSERT INTO %q (vt, message, last_read_at) SELECT '2000-01-01', jsonb_build_object('k', i), CASE WHEN i % 3 = 0 THEN '2001-01-01'::timestamptz END FROM generate_series(1, 300) i$$);
 SELECT count(*) FROM pgmq.read('twin', 0, 10);
 UPDATE pgmq.q_twin_heap SET read_ct = 1, last_read_at = '2001-01-01' WHERE msg_id <= 10;
 UPDATE pgmq.q_twin SET last_read_at = '2001-01-01', vt = '2000-01-01' WHERE msg_id <= 10;
@@ -63,12 +18,12 @@ CREATE INDEX twin_g ON pgmq.q_twin USING hash (msg_id);
 CREATE INDEX twin_h ON pgmq.q_twin USING brin (enqueued_at);
 CREATE INDEX twin_i ON pgmq.q_twin USING brin (last_read_at);
 CREATE UNIQUE INDEX ON pgmq.q_twin (read_ct);
-SELECT indexrelid::regclass, indisvalid, indisready FROM pg_index WHERE indrelid = 'pgmq.q_twin'::regclass ORDER BY 1::text;
+SELECT indexrelid::regclass, indisvalid, indisready FROM pg_index WHERE indrelid = 'pgmq.q_twin'::regclass ORDER BY indexrelid::regclass::text COLLATE "C";
 
 -- Each index gives what the heap gives without it
 SET enable_seqscan = off;
 CREATE FUNCTION pg_temp.all_ways() RETURNS SETOF text LANGUAGE sql AS $$
-  SELECT pg_temp.twin(s) FROM unnest(ARRAY[
+  SELECT test.twin(s) FROM unnest(ARRAY[
     'SELECT count(*), sum(msg_id) FROM %q WHERE last_read_at IS NULL',
     'SELECT count(*), sum(msg_id) FROM %q WHERE last_read_at IS NULL AND msg_id < 50',
     'SELECT count(*), sum(msg_id) FROM %q WHERE last_read_at < now()',

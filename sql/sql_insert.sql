@@ -1,63 +1,18 @@
 -- INSERT, COPY, ON CONFLICT and MERGE into a hot queue, compared with a heap queue.
 
--- %q is the table of either queue; says what both do and whether both then hold the same
-CREATE FUNCTION pg_temp.content(tab text) RETURNS text LANGUAGE plpgsql AS $$
-DECLARE
-  result text;
-BEGIN
-  EXECUTE format('SELECT string_agg(t::text, E''\n'' ORDER BY msg_id, t::text) FROM %s t', tab) INTO result;
-  RETURN result;
-END $$;
-CREATE FUNCTION pg_temp.twin(statement text) RETURNS text LANGUAGE plpgsql AS $$
-DECLARE
-  results text[];
-  result text;
-  r record;
-  n int;
-  tab text;
-BEGIN
-  FOREACH tab IN ARRAY ARRAY['pgmq.q_twin', 'pgmq.q_twin_heap'] LOOP
-    BEGIN
-      result := '';
-      IF statement ~* '(^(select|table|explain)|returning)' THEN
-        FOR r IN EXECUTE replace(statement, '%q', tab) LOOP
-          result := result || r::text;
-        END LOOP;
-      ELSE
-        EXECUTE replace(statement, '%q', tab);
-        GET DIAGNOSTICS n = ROW_COUNT;
-        result := n || ' rows';
-      END IF;
-    EXCEPTION WHEN OTHERS THEN
-      result := SQLSTATE || ' ' || replace(SQLERRM, 'q_twin_heap', 'q_twin');
-    END;
-    results := results || result;
-  END LOOP;
-  IF results[1] IS DISTINCT FROM results[2] THEN
-    RETURN 'DIFFERENT: ' || results[1] || ' <> ' || results[2];
-  ELSIF pg_temp.content('pgmq.q_twin') IS DISTINCT FROM pg_temp.content('pgmq.q_twin_heap') THEN
-    RETURN 'DIFFERENT afterwards: ' || results[1];
-  END IF;
-  RETURN results[1];
-END $$;
+SELECT * FROM test.create_twins();
 
-SELECT pgmq.create('twin');
-SET pgmq.queue_storage = heap;
-SELECT pgmq.create('twin_heap');
-RESET pgmq.queue_storage;
-SELECT relname, amname FROM pg_class c JOIN pg_am a ON a.oid = c.relam WHERE relname ~ '^q_twin' AND relkind = 'r' ORDER BY 1;
-
-SELECT pg_temp.twin($$INSERT INTO %q (vt, message) VALUES (now(), '1'), (now(), '2') RETURNING msg_id, read_ct, last_read_at, message$$);
-SELECT pg_temp.twin($$INSERT INTO %q (vt, message, last_read_at) VALUES (now(), '3', now()) RETURNING last_read_at = now()$$);
-SELECT pg_temp.twin($$INSERT INTO %q (vt) SELECT now() FROM generate_series(1, 3)$$);
-SELECT pg_temp.twin($$INSERT INTO %q (msg_id, vt) VALUES (50, now())$$);
-SELECT pg_temp.twin($$INSERT INTO %q (msg_id, vt, headers) OVERRIDING SYSTEM VALUE VALUES (50, now(), '{"h": 1}') RETURNING msg_id, headers$$);
-SELECT pg_temp.twin($$INSERT INTO %q (msg_id, vt) OVERRIDING USER VALUE VALUES (60, now()) RETURNING msg_id$$);
-SELECT pg_temp.twin($$INSERT INTO %q (message) VALUES ('1')$$);
-SELECT pg_temp.twin($$INSERT INTO %q (vt, message) VALUES (now(), '{') $$);
-SELECT pg_temp.twin($$INSERT INTO %q (vt, read_ct) VALUES ('infinity', 2147483647) RETURNING vt, read_ct$$);
-SELECT pg_temp.twin($$INSERT INTO %q (vt) VALUES (now()) RETURNING xmin::text <> '0', xmax, tableoid::regclass::text ~ 'twin', ctid IS NOT NULL$$);
-SELECT pg_temp.twin('SELECT count(*), count(last_read_at), max(msg_id) FROM %q');
+SELECT test.twin($$INSERT INTO %q (vt, message) VALUES (now(), '1'), (now(), '2') RETURNING msg_id, read_ct, last_read_at, message$$);
+SELECT test.twin($$INSERT INTO %q (vt, message, last_read_at) VALUES (now(), '3', now()) RETURNING last_read_at = now()$$);
+SELECT test.twin($$INSERT INTO %q (vt) SELECT now() FROM generate_series(1, 3)$$);
+SELECT test.twin($$INSERT INTO %q (msg_id, vt) VALUES (50, now())$$);
+SELECT test.twin($$INSERT INTO %q (msg_id, vt, headers) OVERRIDING SYSTEM VALUE VALUES (50, now(), '{"h": 1}') RETURNING msg_id, headers$$);
+SELECT test.twin($$INSERT INTO %q (msg_id, vt) OVERRIDING USER VALUE VALUES (60, now()) RETURNING msg_id$$);
+SELECT test.twin($$INSERT INTO %q (message) VALUES ('1')$$);
+SELECT test.twin($$INSERT INTO %q (vt, message) VALUES (now(), '{') $$);
+SELECT test.twin($$INSERT INTO %q (vt, read_ct) VALUES ('infinity', 2147483647) RETURNING vt, read_ct$$);
+SELECT test.twin($$INSERT INTO %q (vt) VALUES (now()) RETURNING xmin::text <> '0', xmax, tableoid::regclass::text ~ 'twin', ctid IS NOT NULL$$);
+SELECT test.twin('SELECT count(*), count(last_read_at), max(msg_id) FROM %q');
 -- The one value that is not kept: -infinity is how NULL is stored
 INSERT INTO pgmq.q_twin (vt, last_read_at) VALUES (now(), '-infinity') RETURNING msg_id, last_read_at;
 -- The queue follows
@@ -87,13 +42,13 @@ SELECT pgmq.purge_queue('twin'), pgmq.purge_queue('twin_heap');
 
 -- ON CONFLICT, with a primary key on both
 ALTER TABLE pgmq.q_twin ADD PRIMARY KEY (msg_id);
-SELECT pg_temp.twin($$INSERT INTO %q (msg_id, vt, message) OVERRIDING SYSTEM VALUE SELECT i, now(), to_jsonb(i) FROM generate_series(200, 205) i$$);
-SELECT pg_temp.twin($$INSERT INTO %q (msg_id, vt, message) OVERRIDING SYSTEM VALUE VALUES (200, now(), '"x"')$$);
-SELECT pg_temp.twin($$INSERT INTO %q (msg_id, vt, message) OVERRIDING SYSTEM VALUE VALUES (200, now(), '"x"'), (210, now(), '"y"') ON CONFLICT DO NOTHING RETURNING msg_id$$);
-SELECT pg_temp.twin($$INSERT INTO %q AS t (msg_id, vt, message) OVERRIDING SYSTEM VALUE VALUES (200, now(), '"x"'), (211, now(), '"z"') ON CONFLICT (msg_id) DO UPDATE SET message = excluded.message, read_ct = t.read_ct + 1 RETURNING msg_id, read_ct, last_read_at, message$$);
-SELECT pg_temp.twin($$INSERT INTO %q AS t (msg_id, vt) OVERRIDING SYSTEM VALUE VALUES (201, now()), (201, now()) ON CONFLICT (msg_id) DO UPDATE SET read_ct = 9$$);
-SELECT pg_temp.twin($$INSERT INTO %q AS t (msg_id, vt) OVERRIDING SYSTEM VALUE VALUES (201, now()) ON CONFLICT (msg_id) DO UPDATE SET read_ct = 9 WHERE t.last_read_at IS NOT NULL$$);
-SELECT pg_temp.twin($$MERGE INTO %q t USING (SELECT generate_series(203, 208) AS id) s ON t.msg_id = s.id WHEN MATCHED AND id = 203 THEN DELETE WHEN MATCHED THEN UPDATE SET message = '"merged"' WHEN NOT MATCHED THEN INSERT (msg_id, vt) OVERRIDING SYSTEM VALUE VALUES (id, now())$$);
+SELECT test.twin($$INSERT INTO %q (msg_id, vt, message) OVERRIDING SYSTEM VALUE SELECT i, now(), to_jsonb(i) FROM generate_series(200, 205) i$$);
+SELECT test.twin($$INSERT INTO %q (msg_id, vt, message) OVERRIDING SYSTEM VALUE VALUES (200, now(), '"x"')$$);
+SELECT test.twin($$INSERT INTO %q (msg_id, vt, message) OVERRIDING SYSTEM VALUE VALUES (200, now(), '"x"'), (210, now(), '"y"') ON CONFLICT DO NOTHING RETURNING msg_id$$);
+SELECT test.twin($$INSERT INTO %q AS t (msg_id, vt, message) OVERRIDING SYSTEM VALUE VALUES (200, now(), '"x"'), (211, now(), '"z"') ON CONFLICT (msg_id) DO UPDATE SET message = excluded.message, read_ct = t.read_ct + 1 RETURNING msg_id, read_ct, last_read_at, message$$);
+SELECT test.twin($$INSERT INTO %q AS t (msg_id, vt) OVERRIDING SYSTEM VALUE VALUES (201, now()), (201, now()) ON CONFLICT (msg_id) DO UPDATE SET read_ct = 9$$);
+SELECT test.twin($$INSERT INTO %q AS t (msg_id, vt) OVERRIDING SYSTEM VALUE VALUES (201, now()) ON CONFLICT (msg_id) DO UPDATE SET read_ct = 9 WHERE t.last_read_at IS NOT NULL$$);
+SELECT test.twin($$MERGE INTO %q t USING (SELECT generate_series(203, 208) AS id) s ON t.msg_id = s.id WHEN MATCHED AND id = 203 THEN DELETE WHEN MATCHED THEN UPDATE SET message = '"merged"' WHEN NOT MATCHED THEN INSERT (msg_id, vt) OVERRIDING SYSTEM VALUE VALUES (id, now())$$);
 SELECT string_agg(msg_id::text, ' ') FROM pgmq.read('twin', 0, 100);
 SELECT string_agg(msg_id::text, ' ') FROM pgmq.read('twin_heap', 0, 100);
 SELECT * FROM pgmq.check_queue('twin');

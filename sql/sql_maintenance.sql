@@ -1,63 +1,18 @@
 -- VACUUM, ANALYZE, CLUSTER and TRUNCATE of a hot queue; the ring follows.
 
--- %q is the table of either queue; says what both do and whether both then hold the same
-CREATE FUNCTION pg_temp.content(tab text) RETURNS text LANGUAGE plpgsql AS $$
-DECLARE
-  result text;
-BEGIN
-  EXECUTE format('SELECT string_agg(t::text, E''\n'' ORDER BY msg_id, t::text) FROM %s t', tab) INTO result;
-  RETURN result;
-END $$;
-CREATE FUNCTION pg_temp.twin(statement text) RETURNS text LANGUAGE plpgsql AS $$
-DECLARE
-  results text[];
-  result text;
-  r record;
-  n int;
-  tab text;
-BEGIN
-  FOREACH tab IN ARRAY ARRAY['pgmq.q_twin', 'pgmq.q_twin_heap'] LOOP
-    BEGIN
-      result := '';
-      IF statement ~* '(^(select|table|explain)|returning)' THEN
-        FOR r IN EXECUTE replace(statement, '%q', tab) LOOP
-          result := result || r::text;
-        END LOOP;
-      ELSE
-        EXECUTE replace(statement, '%q', tab);
-        GET DIAGNOSTICS n = ROW_COUNT;
-        result := n || ' rows';
-      END IF;
-    EXCEPTION WHEN OTHERS THEN
-      result := SQLSTATE || ' ' || replace(SQLERRM, 'q_twin_heap', 'q_twin');
-    END;
-    results := results || result;
-  END LOOP;
-  IF results[1] IS DISTINCT FROM results[2] THEN
-    RETURN 'DIFFERENT: ' || results[1] || ' <> ' || results[2];
-  ELSIF pg_temp.content('pgmq.q_twin') IS DISTINCT FROM pg_temp.content('pgmq.q_twin_heap') THEN
-    RETURN 'DIFFERENT afterwards: ' || results[1];
-  END IF;
-  RETURN results[1];
-END $$;
-
-SELECT pgmq.create('twin');
-SET pgmq.queue_storage = heap;
-SELECT pgmq.create('twin_heap');
-RESET pgmq.queue_storage;
-SELECT relname, amname FROM pg_class c JOIN pg_am a ON a.oid = c.relam WHERE relname ~ '^q_twin' AND relkind = 'r' ORDER BY 1;
+SELECT * FROM test.create_twins();
 CREATE FUNCTION pg_temp.fill() RETURNS text LANGUAGE sql AS $$
-  SELECT pg_temp.twin('INSERT INTO %q (vt, message) SELECT ''2000-01-01'', to_jsonb(i) FROM generate_series(1, 1000) i') $$;
+  SELECT test.twin('INSERT INTO %q (vt, message) SELECT ''2000-01-01'', to_jsonb(i) FROM generate_series(1, 1000) i') $$;
 SELECT pg_temp.fill();
 SELECT count(*) FROM pgmq.read('twin', 1000, 300);
 SELECT count(*) FROM pgmq.read('twin_heap', 1000, 300);
 UPDATE pgmq.q_twin SET vt = '2200-01-01', last_read_at = '2000-01-01' WHERE vt > now();
 UPDATE pgmq.q_twin_heap SET vt = '2200-01-01', last_read_at = '2000-01-01' WHERE vt > now();
-SELECT pg_temp.twin('DELETE FROM %q WHERE msg_id % 3 = 0');
+SELECT test.twin('DELETE FROM %q WHERE msg_id % 3 = 0');
 
 -- Each leaves rows, leases and the ring as they were
 CREATE FUNCTION pg_temp.same() RETURNS TABLE (same boolean, problems bigint, ready bigint, next bigint) LANGUAGE sql AS $$
-  SELECT pg_temp.content('pgmq.q_twin') = pg_temp.content('pgmq.q_twin_heap'), (SELECT count(*) FROM pgmq.check_queue('twin')),
+  SELECT test.content('pgmq.q_twin') = test.content('pgmq.q_twin_heap'), (SELECT count(*) FROM pgmq.check_queue('twin')),
     (SELECT queue_visible_length FROM pgmq.metrics('twin')), min(msg_id) FROM pgmq.q_twin WHERE vt <= now() $$;
 SELECT * FROM pg_temp.same();
 VACUUM pgmq.q_twin;

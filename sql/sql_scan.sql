@@ -1,74 +1,29 @@
 -- Ways to scan a hot queue, compared with a heap queue.
 
--- %q is the table of either queue; says what both do and whether both then hold the same
-CREATE FUNCTION pg_temp.content(tab text) RETURNS text LANGUAGE plpgsql AS $$
-DECLARE
-  result text;
-BEGIN
-  EXECUTE format('SELECT string_agg(t::text, E''\n'' ORDER BY msg_id, t::text) FROM %s t', tab) INTO result;
-  RETURN result;
-END $$;
-CREATE FUNCTION pg_temp.twin(statement text) RETURNS text LANGUAGE plpgsql AS $$
-DECLARE
-  results text[];
-  result text;
-  r record;
-  n int;
-  tab text;
-BEGIN
-  FOREACH tab IN ARRAY ARRAY['pgmq.q_twin', 'pgmq.q_twin_heap'] LOOP
-    BEGIN
-      result := '';
-      IF statement ~* '(^(select|table|explain)|returning)' THEN
-        FOR r IN EXECUTE replace(statement, '%q', tab) LOOP
-          result := result || r::text;
-        END LOOP;
-      ELSE
-        EXECUTE replace(statement, '%q', tab);
-        GET DIAGNOSTICS n = ROW_COUNT;
-        result := n || ' rows';
-      END IF;
-    EXCEPTION WHEN OTHERS THEN
-      result := SQLSTATE || ' ' || replace(SQLERRM, 'q_twin_heap', 'q_twin');
-    END;
-    results := results || result;
-  END LOOP;
-  IF results[1] IS DISTINCT FROM results[2] THEN
-    RETURN 'DIFFERENT: ' || results[1] || ' <> ' || results[2];
-  ELSIF pg_temp.content('pgmq.q_twin') IS DISTINCT FROM pg_temp.content('pgmq.q_twin_heap') THEN
-    RETURN 'DIFFERENT afterwards: ' || results[1];
-  END IF;
-  RETURN results[1];
-END $$;
+SELECT * FROM test.create_twins();
+SELECT test.twin($$INSERT INTO %q (vt, message, last_read_at) SELECT '2000-01-01', to_jsonb(i), CASE WHEN i % 3 = 0 THEN now() END FROM generate_series(1, 500) i$$);
+SELECT test.twin($$DELETE FROM %q WHERE msg_id % 5 = 0$$);
 
-SELECT pgmq.create('twin');
-SET pgmq.queue_storage = heap;
-SELECT pgmq.create('twin_heap');
-RESET pgmq.queue_storage;
-SELECT relname, amname FROM pg_class c JOIN pg_am a ON a.oid = c.relam WHERE relname ~ '^q_twin' AND relkind = 'r' ORDER BY 1;
-SELECT pg_temp.twin($$INSERT INTO %q (vt, message, last_read_at) SELECT '2000-01-01', to_jsonb(i), CASE WHEN i % 3 = 0 THEN now() END FROM generate_series(1, 500) i$$);
-SELECT pg_temp.twin($$DELETE FROM %q WHERE msg_id % 5 = 0$$);
-
-SELECT pg_temp.twin($$SELECT count(*), count(last_read_at), sum(msg_id), min(last_read_at) = now() FROM %q$$);
-SELECT pg_temp.twin($$SELECT count(*) FROM %q WHERE last_read_at IS NULL$$);
-SELECT pg_temp.twin($$SELECT count(*) FROM %q WHERE last_read_at > '-infinity'$$);
-SELECT pg_temp.twin($$SELECT count(*), count(last_read_at) FROM %q TABLESAMPLE SYSTEM (100)$$);
-SELECT pg_temp.twin($$SELECT count(*), count(last_read_at) FROM %q TABLESAMPLE BERNOULLI (100)$$);
-SELECT pg_temp.twin($$SELECT msg_id, last_read_at IS NULL FROM %q WHERE ctid = '(0,2)'$$);
-SELECT pg_temp.twin($$SELECT count(*), count(last_read_at) FROM %q WHERE ctid < '(0,10)'$$);
-SELECT pg_temp.twin($$SELECT msg_id, last_read_at IS NULL FROM %q WHERE ctid = ANY ('{"(0,1)","(0,3)","(0,5)","(99,1)"}')$$);
-SELECT pg_temp.twin($$SELECT a.msg_id FROM %q a JOIN %q b ON a.msg_id = b.msg_id - 1 AND a.last_read_at = b.enqueued_at ORDER BY 1 LIMIT 3$$);
-SELECT pg_temp.twin($$SELECT last_read_at IS NULL, count(*) FROM %q GROUP BY last_read_at ORDER BY 1$$);
-SELECT pg_temp.twin($$SELECT (t).last_read_at, (t).msg_id FROM (SELECT t FROM %q t ORDER BY msg_id LIMIT 2) s$$);
-SELECT pg_temp.twin($$SELECT to_jsonb(t) -> 'last_read_at', row_to_json(t)::jsonb ? 'vt' FROM %q t WHERE msg_id = 1$$);
+SELECT test.twin($$SELECT count(*), count(last_read_at), sum(msg_id), min(last_read_at) = now() FROM %q$$);
+SELECT test.twin($$SELECT count(*) FROM %q WHERE last_read_at IS NULL$$);
+SELECT test.twin($$SELECT count(*) FROM %q WHERE last_read_at > '-infinity'$$);
+SELECT test.twin($$SELECT count(*), count(last_read_at) FROM %q TABLESAMPLE SYSTEM (100)$$);
+SELECT test.twin($$SELECT count(*), count(last_read_at) FROM %q TABLESAMPLE BERNOULLI (100)$$);
+SELECT test.twin($$SELECT msg_id, last_read_at IS NULL FROM %q WHERE ctid = '(0,2)'$$);
+SELECT test.twin($$SELECT count(*), count(last_read_at) FROM %q WHERE ctid < '(0,10)'$$);
+SELECT test.twin($$SELECT msg_id, last_read_at IS NULL FROM %q WHERE ctid = ANY ('{"(0,1)","(0,3)","(0,5)","(99,1)"}')$$);
+SELECT test.twin($$SELECT a.msg_id FROM %q a JOIN %q b ON a.msg_id = b.msg_id - 1 AND a.last_read_at = b.enqueued_at ORDER BY 1 LIMIT 3$$);
+SELECT test.twin($$SELECT last_read_at IS NULL, count(*) FROM %q GROUP BY last_read_at ORDER BY 1$$);
+SELECT test.twin($$SELECT (t).last_read_at, (t).msg_id FROM (SELECT t FROM %q t ORDER BY msg_id LIMIT 2) s$$);
+SELECT test.twin($$SELECT to_jsonb(t) -> 'last_read_at', row_to_json(t)::jsonb ? 'vt' FROM %q t WHERE msg_id = 1$$);
 SET enable_seqscan = off;
 CREATE INDEX twin_id ON pgmq.q_twin (msg_id);
 CREATE INDEX twin_last ON pgmq.q_twin (last_read_at, msg_id);
 CREATE INDEX twin_last_heap ON pgmq.q_twin_heap (last_read_at, msg_id);
-SELECT pg_temp.twin($$SELECT msg_id FROM %q WHERE last_read_at IS NULL AND msg_id < 5 ORDER BY 1$$);
-SELECT pg_temp.twin($$SELECT msg_id, last_read_at FROM %q WHERE msg_id IN (1, 2, 4) ORDER BY 1$$);
+SELECT test.twin($$SELECT msg_id FROM %q WHERE last_read_at IS NULL AND msg_id < 5 ORDER BY 1$$);
+SELECT test.twin($$SELECT msg_id, last_read_at FROM %q WHERE msg_id IN (1, 2, 4) ORDER BY 1$$);
 SET enable_indexscan = off;
-SELECT pg_temp.twin($$SELECT count(*), count(last_read_at) FROM %q WHERE msg_id < 100 AND message IS NOT NULL$$);
+SELECT test.twin($$SELECT count(*), count(last_read_at) FROM %q WHERE msg_id < 100 AND message IS NOT NULL$$);
 RESET enable_indexscan;
 RESET enable_seqscan;
 

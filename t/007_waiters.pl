@@ -41,8 +41,17 @@ sub send_read
 	my ($session, $seconds, $queue) = @_;
 
 	$queue //= 'jobs';
+	send_poll($session, "read_with_poll('$queue', 60, 1, $seconds, 5000)");
+	return;
+}
+
+# Any of the polling functions
+sub send_poll
+{
+	my ($session, $call) = @_;
+
 	$session->query_until(qr/^asleep$/m, qq{\\echo asleep
-SELECT 'got', msg_id, last_read_at FROM pgmq.read_with_poll('$queue', 60, 1, $seconds, 5000);
+SELECT 'got', msg_id, last_read_at FROM pgmq.$call;
 \\echo over
 });
 	return;
@@ -143,6 +152,46 @@ check_latency(
 		$holder->query_safe("BEGIN; SELECT count(*) FROM pgmq.read('jobs', 60, 1)");
 	});
 $holder->quit;
+
+# ---- a message that is not for the one who is woken ----
+
+foreach my $try (1 .. $n_tries)
+{
+	my @others = map { $node->background_psql('postgres', on_error_stop => 0) } 1 .. 3;
+	foreach my $i (0 .. 2)
+	{
+		$others[$i]->query_safe("SET application_name = 'other$i'");
+		send_poll($others[$i], "read_with_poll('jobs', 60, 1, 30, 5000, '{\"for\": $i}')");
+		wait_for_sleepers(1, "^other$i\$");
+	}
+	my $moment = (split /\n/, $node->safe_psql('postgres', q{
+		SELECT clock_timestamp();
+		SELECT count(*) FROM pgmq.send('jobs', '{"for": 2}')}))[0];
+	cmp_ok(ms_after($moment, result_of($others[2])), '<', 1000, 'a message wakes the consumer whose condition it meets');
+	$node->safe_psql('postgres', "SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE application_name ~ '^other'");
+	eval { $_->quit } foreach @others;
+	$node->safe_psql('postgres', "SELECT pgmq.purge_queue('jobs')");
+}
+
+# Grouped: the second message of a group is readable once the first is gone
+foreach my $how ("pgmq.delete('grouped', 1)", "pgmq.archive('grouped', 1)")
+{
+	$node->safe_psql('postgres', q{
+		SELECT pgmq.create('grouped');
+		SELECT count(*) FROM pgmq.send_batch('grouped', '{1,2}'::jsonb[]);
+		SELECT count(*) FROM pgmq.read_grouped('grouped', 60, 1)});
+	my $consumer = $node->background_psql('postgres', on_error_stop => 0);
+	$consumer->query_safe("SET application_name = 'grouped'");
+	send_poll($consumer, "read_grouped_with_poll('grouped', 60, 1, 30, 5000)");
+	wait_for_sleepers(1, '^grouped$');
+	my $moment = (split /\n/, $node->safe_psql('postgres', "SELECT clock_timestamp(); SELECT $how"))[0];
+	my $result = result_of($consumer);
+	like($result, qr/^got\|2\|/, "$how makes the next message of the group readable");
+	cmp_ok(ms_after($moment, $result), '<', 1000, 'and wakes a consumer');
+	$consumer->quit;
+	queues_are_sound($node, ['grouped']);
+	$node->safe_psql('postgres', "SELECT pgmq.drop_queue('grouped')");
+}
 
 # ---- one message for each ----
 

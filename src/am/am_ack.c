@@ -10,6 +10,7 @@
 
 #include "access/xact.h"
 #include "am/am.h"
+#include "common/clock.h"
 #include "utils/timestamp.h"
 
 /* Room for rows under one msg_id; more than one row is rare. */
@@ -30,7 +31,7 @@ pgmq_am_can_find(Relation rel)
 	XactQueue  *queue = pgmq_xact_queue(rel);
 
 	return pgmq_xact_queue_is_usable(queue) &&
-		pgmq_am_ready_ring(rel, queue, NULL, GetCurrentTimestamp());
+		pgmq_am_ready_ring(rel, queue, NULL, pgmq_clock_now());
 }
 
 /* What SQL would see of a deleted row's lease columns. */

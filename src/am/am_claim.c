@@ -1,6 +1,6 @@
 /*
  * am_claim.c
- *	  Reading and popping on the fast path.
+ *	  Reading and popping on the fast path, in the order of msg_id.
  *
  * Slots are taken under the ring lock and only then looked at on their pages:
  * the ring says what to look at next, the page whether that is true.  What the
@@ -8,16 +8,14 @@
  * again, and its rows in msg_id order: what becomes ready behind the cursor is
  * for the next call.
  *
- * With a condition the order is turned round: look and filter first, claim
- * what matches, look again.  So a filter hides no message from others.
+ * Reads with a condition and by group have files of their own.
  */
 #include "common/compat.h"
 
 #include "access/xact.h"
 #include "am/am_claim.h"
+#include "common/clock.h"
 #include "common/int.h"
-#include "utils/builtins.h"
-#include "utils/jsonb.h"
 #include "utils/timestamp.h"
 
 /* Messages claimed, or peeked at, per hold of the ring lock. */
@@ -160,8 +158,8 @@ own_is_next(const ClaimState *state, int64 msg_id)
 }
 
 /* Try our own candidates up to this msg_id. */
-static void
-try_own_up_to(ClaimState *state, int64 msg_id)
+void
+pgmq_claim_own_up_to(ClaimState *state, int64 msg_id)
 {
 	while (!pgmq_claim_has_enough(state) && own_is_next(state, msg_id))
 		(void) pgmq_claim_try(state, state->own[state->next_own++]);
@@ -180,7 +178,7 @@ claim_in_order(ClaimState *state)
 		n = pgmq_xact_take_ready(state->queue, &state->cursor, state->now, wanted, taken);
 		for (int i = 0; i < n; i++)
 		{
-			try_own_up_to(state, pgmq_xact_message(taken[i])->msg_id);
+			pgmq_claim_own_up_to(state, pgmq_xact_message(taken[i])->msg_id);
 			if (pgmq_claim_has_enough(state))
 				pgmq_xact_give_back(taken[i]);
 			else
@@ -188,75 +186,6 @@ claim_in_order(ClaimState *state)
 		}
 		CHECK_FOR_INTERRUPTS();
 	} while (n == wanted && !pgmq_claim_has_enough(state));
-}
-
-/* Does the message at hand contain what the caller asks for? */
-static bool
-matches(ClaimState *state, HeapTuple tuple)
-{
-	bool		isnull;
-	Datum		message = heap_getattr(tuple, ATTNUM_MESSAGE,
-									   RelationGetDescr(state->rel), &isnull);
-
-	return !isnull &&
-		DatumGetBool(DirectFunctionCall2(jsonb_contains, message,
-										 state->request->conditional));
-}
-
-static bool
-row_matches(ClaimState *state, const ItemPointerData *tid, int64 msg_id)
-{
-	Row			row;
-	bool		result;
-
-	if (pgmq_am_look(state->rel, tid, msg_id, true, &row) != ROW_LIVE)
-	{
-		/* Locked, gone or invisible: claiming it finds out and tidies up. */
-		if (row.tuple == NULL)
-			return true;
-	}
-	result = matches(state, row.tuple);
-	heap_freetuple(row.tuple);
-	return result;
-}
-
-/* Keep only the own candidates that match. */
-static void
-filter_own(ClaimState *state)
-{
-	int			kept = 0;
-
-	for (int i = 0; i < state->n_own; i++)
-	{
-		XactMessage *message = pgmq_xact_message(state->own[i]);
-
-		if (row_matches(state, &message->tid, message->msg_id))
-			state->own[kept++] = state->own[i];
-	}
-	state->n_own = kept;
-}
-
-static void
-claim_matching(ClaimState *state)
-{
-	MessageRef	refs[CLAIM_BATCH];
-	int			n;
-
-	do
-	{
-		n = pgmq_xact_peek_ready(state->queue, &state->cursor, state->now, CLAIM_BATCH, refs);
-		for (int i = 0; i < n && !pgmq_claim_has_enough(state); i++)
-		{
-			int			message;
-
-			CHECK_FOR_INTERRUPTS();
-			try_own_up_to(state, refs[i].msg_id);
-			if (!pgmq_claim_has_enough(state) &&
-				row_matches(state, &refs[i].tid, refs[i].msg_id) &&
-				pgmq_xact_take_ref(state->queue, &refs[i], &message))
-				(void) pgmq_claim_try(state, message);
-		}
-	} while (n > 0 && !pgmq_claim_has_enough(state));
 }
 
 /*
@@ -275,7 +204,7 @@ claim_with_loads(ClaimState *state)
 		int64		looked_before = state->n_looked;
 
 		if (state->request->has_conditional)
-			claim_matching(state);
+			pgmq_claim_matching(state);
 		else
 			claim_in_order(state);
 		empty_passes = state->n_looked > looked_before ? 0 : empty_passes + 1;
@@ -285,7 +214,7 @@ claim_with_loads(ClaimState *state)
 	state->request->needs_sql = !pgmq_claim_has_enough(state) &&
 		pgmq_xact_must_load(state->queue, &state->cursor, state->now);
 	if (!state->request->needs_sql)
-		try_own_up_to(state, PG_INT64_MAX);
+		pgmq_claim_own_up_to(state, PG_INT64_MAX);
 }
 
 /*
@@ -299,9 +228,10 @@ pgmq_claim_begin(ClaimState *state, Relation rel, ClaimRequest *request)
 	state->rel = rel;
 	state->queue = pgmq_xact_queue(rel);
 	state->request = request;
-	state->now = GetCurrentTimestamp();
+	state->now = pgmq_clock_now();
 	state->cursor = pgmq_ready_start;
 	request->met_locked = false;
+	request->after_msg_id = pgmq_ready_start.msg_id;
 	request->needs_sql = !pgmq_xact_queue_is_usable(state->queue) ||
 		!pgmq_am_ready_ring(rel, state->queue, NULL, state->now);
 	return !request->needs_sql;
@@ -324,8 +254,11 @@ pgmq_am_claim(Relation rel, ClaimRequest *request)
 		return 0;
 	state.n_own = pgmq_xact_own_candidates(state.queue, state.now, &state.own);
 	if (request->has_conditional)
-		filter_own(&state);
+		pgmq_claim_begin_matching(&state);
 	claim_with_loads(&state);
+	if (request->has_conditional)
+		pgmq_claim_end_matching(&state);
+	request->after_msg_id = state.cursor.msg_id;
 	if (request->is_pop && state.n_done > 0)
 		CommandCounterIncrement();
 	return state.n_done;

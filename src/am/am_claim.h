@@ -1,7 +1,7 @@
 /*
  * am_claim.h
- *	  What the two orders of claiming share: by msg_id (am_claim.c) and by group
- *	  (am_claim_group.c).
+ *	  What the kinds of claiming share: by msg_id (am_claim.c), those that match
+ *	  a condition (am_claim_filter.c), by group (am_claim_group.c).
  */
 #ifndef PGMQ_AM_CLAIM_H
 #define PGMQ_AM_CLAIM_H
@@ -20,10 +20,16 @@ typedef struct ClaimState
 	int		   *own;			/* own candidates, in msg_id order */
 	int			n_own;
 	int			next_own;
+	struct Filter *filter;		/* am_claim_filter.c */
 } ClaimState;
 
 extern bool pgmq_claim_begin(ClaimState *state, Relation rel, ClaimRequest *request);
 extern RowState pgmq_claim_try(ClaimState *state, int message);
+extern void pgmq_claim_own_up_to(ClaimState *state, int64 msg_id);
+
+extern void pgmq_claim_begin_matching(ClaimState *state);
+extern void pgmq_claim_matching(ClaimState *state);
+extern void pgmq_claim_end_matching(ClaimState *state);
 
 static inline bool
 pgmq_claim_has_enough(const ClaimState *state)

@@ -7,7 +7,7 @@
  * so the group's messages go out in order whoever reads.
  *
  * What the ring does not know sends the call to the SQL path: cold messages,
- * this transaction's own sends and deletes, its snapshot under REPEATABLE READ.
+ * this transaction's own sends, its snapshot under REPEATABLE READ.
  */
 #include "common/compat.h"
 
@@ -23,6 +23,14 @@ typedef struct GroupRead
 	ReadyCursor cursor;			/* its last message we looked at */
 	bool		is_over;
 } GroupRead;
+
+/* One call. */
+typedef struct GroupCall
+{
+	ClaimState	claims;
+	GroupHead  *own_heads;		/* uncovered by our own deletes */
+	int			n_own_heads;
+} GroupCall;
 
 /* Rows kept back until they can go out in msg_id order. */
 typedef struct KeptRow
@@ -81,15 +89,17 @@ cursor_at(int message)
  * if there were heads and none was to be had.
  */
 static int
-try_heads(ClaimState *state, int max, GroupRead *groups)
+try_heads(GroupCall *call, int max, GroupRead *groups)
 {
+	ClaimState *state = &call->claims;
 	int			messages[RING_HEADS_BATCH];
 	uint64		hashes[RING_HEADS_BATCH];
 	bool		is_exact;
 	int			n_begun = 0;
 	int			n;
 
-	n = pgmq_xact_take_heads(state->queue, &state->cursor, max, messages, hashes, &is_exact);
+	n = pgmq_xact_take_heads(state->queue, &state->cursor, call->own_heads,
+							 call->n_own_heads, max, messages, hashes, &is_exact);
 	state->request->needs_sql |= !is_exact;
 	for (int i = 0; i < n; i++)
 	{
@@ -123,20 +133,22 @@ try_members(ClaimState *state, GroupRead *group, int64 max)
 
 /* All of the first group, then all of the next, ... */
 static void
-claim_one_by_one(ClaimState *state)
+claim_one_by_one(GroupCall *call)
 {
+	ClaimState *state = &call->claims;
 	GroupRead	group;
 	int			n;
 
-	while (!pgmq_claim_has_enough(state) && (n = try_heads(state, 1, &group)) != 0)
+	while (!pgmq_claim_has_enough(state) && (n = try_heads(call, 1, &group)) != 0)
 		if (n > 0)
 			try_members(state, &group, PG_INT32_MAX);
 }
 
 /* One message of each group; then, if wanted, the second of each, ... */
 static void
-claim_in_turn(ClaimState *state, bool heads_only)
+claim_in_turn(GroupCall *call, bool heads_only)
 {
+	ClaimState *state = &call->claims;
 	GroupRead  *groups = NULL;
 	int64		n_groups = 0;
 	int64		max_groups = 0;
@@ -151,7 +163,7 @@ claim_in_turn(ClaimState *state, bool heads_only)
 			groups = groups == NULL ? palloc(max_groups * sizeof(GroupRead)) :
 				repalloc_huge(groups, max_groups * sizeof(GroupRead));
 		}
-		n = try_heads(state, (int) Min(state->request->max_rows - state->n_done, RING_HEADS_BATCH),
+		n = try_heads(call, (int) Min(state->request->max_rows - state->n_done, RING_HEADS_BATCH),
 					  groups + n_groups);
 		n_groups += Max(n, 0);
 	}
@@ -170,15 +182,16 @@ claim_in_turn(ClaimState *state, bool heads_only)
 
 /* Group after group, with the rows in msg_id order. */
 static void
-claim_sorted(ClaimState *state)
+claim_sorted(GroupCall *call)
 {
+	ClaimState *state = &call->claims;
 	RowSink		sink = state->request->sink;
 	void	   *sink_state = state->request->sink_state;
 	KeptRows	kept = {NULL, 0, 0, RelationGetDescr(state->rel)};
 
 	state->request->sink = keep_row;
 	state->request->sink_state = &kept;
-	claim_one_by_one(state);
+	claim_one_by_one(call);
 	if (kept.n > 1)
 		qsort(kept.rows, kept.n, sizeof(KeptRow), compare_kept);
 	for (int64 i = 0; i < kept.n; i++)
@@ -198,26 +211,28 @@ claim_sorted(ClaimState *state)
 int64
 pgmq_am_claim_groups(Relation rel, ClaimRequest *request)
 {
-	ClaimState	state;
+	GroupCall	call;
+	ClaimState *state = &call.claims;
 	XactQueue  *queue = pgmq_xact_queue(rel);
 
 	request->needs_sql = IsolationUsesXactSnapshot() || !pgmq_xact_queue_is_usable(queue);
 	if (request->needs_sql)
 		return 0;
 	pgmq_xact_keep_groups(queue);
-	if (!pgmq_claim_begin(&state, rel, request))
+	if (!pgmq_claim_begin(state, rel, request))
 		return 0;
-	if (pgmq_xact_has_cold(queue) || !pgmq_xact_groups_are_exact(queue, state.now))
+	if (pgmq_xact_has_cold(queue) || !pgmq_xact_groups_are_exact(queue, state->now))
 	{
 		request->needs_sql = true;
 		return 0;
 	}
-	pgmq_xact_mature(queue, state.now);
+	pgmq_xact_mature(queue, state->now);
+	call.n_own_heads = pgmq_xact_own_heads(queue, &call.own_heads);
 	if (request->group_order == GROUPS_ONE_BY_ONE)
-		claim_sorted(&state);
+		claim_sorted(&call);
 	else
-		claim_in_turn(&state, request->group_order == GROUPS_HEADS_ONLY);
-	if (state.n_done > 0)
+		claim_in_turn(&call, request->group_order == GROUPS_HEADS_ONLY);
+	if (state->n_done > 0)
 		request->needs_sql = false; /* the next call sees to the rest */
-	return state.n_done;
+	return state->n_done;
 }

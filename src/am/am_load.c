@@ -61,6 +61,8 @@ scan_row(HeapTuple tuple, TupleDesc desc, TransactionId oldest_xmin, Buffer buff
 			break;
 		case HEAPTUPLE_DELETE_IN_PROGRESS:
 			row->undecided = HeapTupleHeaderGetUpdateXid(tuple->t_data);
+			if (TransactionIdIsCurrentTransactionId(HeapTupleHeaderGetXmin(tuple->t_data)))
+				return false;	/* our own insert and delete: on our list, too */
 			break;
 		default:
 			return false;

@@ -14,7 +14,9 @@
 #include "access/xact.h"
 #include "api/api.h"
 #include "catalog/namespace.h"
+#include "catalog/pg_type.h"
 #include "commands/sequence.h"
+#include "common/clock.h"
 #include "executor/spi.h"
 #include "miscadmin.h"
 #include "utils/acl.h"
@@ -47,6 +49,23 @@ typedef struct QueueMetrics
 	TimestampTz oldest;
 } QueueMetrics;
 
+/* Rows of a converted heap queue have no head until they are read. */
+static bool
+row_enqueued_at(Relation rel, const Row *row, TimestampTz *enqueued_at)
+{
+	bool		isnull;
+	Datum		value;
+
+	if (row->has_head)
+	{
+		*enqueued_at = row->head.enqueued_at;
+		return true;
+	}
+	value = heap_getattr(row->tuple, ATTNUM_ENQUEUED_AT, RelationGetDescr(rel), &isnull);
+	*enqueued_at = DatumGetTimestampTz(value);
+	return !isnull;
+}
+
 /* enqueued_at of the lowest or highest message; false if there is none. */
 static bool
 end_enqueued_at(Relation rel, XactQueue *queue, bool want_last, TimestampTz *enqueued_at)
@@ -58,13 +77,11 @@ end_enqueued_at(Relation rel, XactQueue *queue, bool want_last, TimestampTz *enq
 	while (found)
 	{
 		Row			row;
-		RowState	state = pgmq_am_look(rel, &ref.tid, ref.msg_id, false, &row);
+		RowState	state = pgmq_am_look(rel, &ref.tid, ref.msg_id, true, &row);
 
-		if ((state == ROW_LIVE || state == ROW_LOCKED) && row.has_head)
-		{
-			*enqueued_at = row.head.enqueued_at;
+		if ((state == ROW_LIVE || state == ROW_LOCKED) &&
+			row_enqueued_at(rel, &row, enqueued_at))
 			return true;
-		}
 		CHECK_FOR_INTERRUPTS();
 		beyond = ref;
 		found = pgmq_xact_end_id(queue, want_last, &beyond, &ref);
@@ -84,7 +101,7 @@ metrics_from_ring(QueueTable *table, QueueMetrics *metrics)
 		return false;
 	queue = pgmq_xact_queue(table->rel);
 	pgmq_am_settle_all(table->rel, queue);
-	pgmq_xact_counts(queue, GetCurrentTimestamp(), &counts);
+	pgmq_xact_counts(queue, pgmq_clock_now(), &counts);
 	if (!counts.is_exact)
 		return false;
 	metrics->length = counts.length;
@@ -98,13 +115,15 @@ static void
 metrics_by_sql(Relation rel, QueueMetrics *metrics)
 {
 	char	   *table = quote_qualified_identifier("pgmq", RelationGetRelationName(rel));
+	Oid			types[1] = {TIMESTAMPTZOID};
+	Datum		values[1] = {TimestampTzGetDatum(pgmq_clock_transaction_start())};
 	bool		isnull;
 
 	SPI_connect();
-	if (SPI_execute(psprintf("SELECT pg_catalog.count(*), "
-							 "pg_catalog.count(*) FILTER (WHERE vt OPERATOR(pg_catalog.<=) pg_catalog.now()), "
-							 "pg_catalog.max(enqueued_at), pg_catalog.min(enqueued_at) FROM %s", table),
-					true, 0) != SPI_OK_SELECT)
+	if (SPI_execute_with_args(psprintf("SELECT pg_catalog.count(*), "
+									   "pg_catalog.count(*) FILTER (WHERE vt OPERATOR(pg_catalog.<=) $1), "
+									   "pg_catalog.max(enqueued_at), pg_catalog.min(enqueued_at) FROM %s", table),
+							  1, types, values, NULL, false, 0) != SPI_OK_SELECT)
 		elog(ERROR, "could not count the messages of %s", table);
 #define COLUMN(n) SPI_getbinval(SPI_tuptable->vals[0], SPI_tuptable->tupdesc, n, &isnull)
 	metrics->length = DatumGetInt64(COLUMN(1));
@@ -218,14 +237,14 @@ pgmq_metrics(PG_FUNCTION_ARGS)
 }
 
 /* The names in meta, in heap order; palloc'd texts. */
-static int
-queue_names(Datum **names)
+int
+pgmq_queue_names(Datum **names)
 {
 	MemoryContext caller = CurrentMemoryContext;
 	int			n;
 
 	SPI_connect();
-	if (SPI_execute("SELECT queue_name::pg_catalog.text FROM pgmq.meta", true, 0) != SPI_OK_SELECT)
+	if (SPI_execute("SELECT queue_name::pg_catalog.text FROM pgmq.meta", false, 0) != SPI_OK_SELECT)
 		elog(ERROR, "could not list the queues");
 	n = (int) SPI_processed;
 	*names = MemoryContextAlloc(caller, Max(n, 1) * sizeof(Datum));
@@ -247,7 +266,7 @@ pgmq_metrics_all(PG_FUNCTION_ARGS)
 {
 	RowsOut		out;
 	Datum	   *names;
-	int			n = queue_names(&names);
+	int			n = pgmq_queue_names(&names);
 
 	pgmq_rows_begin(fcinfo, &out);
 	for (int i = 0; i < n; i++)

@@ -10,17 +10,15 @@
 #include "access/xact.h"
 #include "access/xlog.h"
 #include "api/api.h"
-#include "catalog/namespace.h"
 #include "catalog/pg_collation.h"
 #include "common/settings.h"
-#include "parser/scansup.h"
 #include "utils/builtins.h"
 #include "utils/fmgrprotos.h"
 #include "utils/lsyscache.h"
 
 /* Serialize creation and dropping of one queue, until the transaction ends. */
-static void
-lock_queue_name(text *queue_name)
+void
+pgmq_lock_queue_name(text *queue_name)
 {
 	text	   *key = cstring_to_text(psprintf("pgmq.queue_%s", text_to_cstring(queue_name)));
 	int32		hash = DatumGetInt32(DirectFunctionCall1Coll(hashtext, DEFAULT_COLLATION_OID,
@@ -34,7 +32,7 @@ PGDLLEXPORT Datum
 pgmq_acquire_queue_lock(PG_FUNCTION_ARGS)
 {
 	if (!PG_ARGISNULL(0))
-		lock_queue_name(PG_GETARG_TEXT_PP(0));
+		pgmq_lock_queue_name(PG_GETARG_TEXT_PP(0));
 	PG_RETURN_VOID();
 }
 
@@ -66,11 +64,7 @@ create_queue_table(const char *table, bool is_hot, bool is_unlogged)
 
 	pgmq_sql_ddl("CREATE %s TABLE IF NOT EXISTS pgmq.%s ("
 				 "msg_id BIGINT %s GENERATED ALWAYS AS IDENTITY, "
-				 "read_ct INT DEFAULT 0 NOT NULL, "
-				 "enqueued_at TIMESTAMP WITH TIME ZONE DEFAULT pg_catalog.now() NOT NULL, "
-				 "last_read_at TIMESTAMP WITH TIME ZONE, "
-				 "vt TIMESTAMP WITH TIME ZONE NOT NULL, "
-				 "message pg_catalog.jsonb, headers pg_catalog.jsonb) USING %s",
+				 PGMQ_QUEUE_COLUMNS ") USING %s",
 				 is_unlogged ? "UNLOGGED" : "", quote_identifier(table),
 				 has_key ? "PRIMARY KEY" : "NOT NULL", is_hot ? "pgmq" : "heap");
 }
@@ -79,30 +73,26 @@ static void
 create_archive_table(const char *table)
 {
 	pgmq_sql_ddl("CREATE TABLE IF NOT EXISTS pgmq.%s ("
-				 "msg_id BIGINT PRIMARY KEY, "
-				 "read_ct INT DEFAULT 0 NOT NULL, "
-				 "enqueued_at TIMESTAMP WITH TIME ZONE DEFAULT pg_catalog.now() NOT NULL, "
-				 "last_read_at TIMESTAMP WITH TIME ZONE, "
-				 "archived_at TIMESTAMP WITH TIME ZONE DEFAULT pg_catalog.now() NOT NULL, "
-				 "vt TIMESTAMP WITH TIME ZONE NOT NULL, "
-				 "message pg_catalog.jsonb, headers pg_catalog.jsonb) USING heap",
+				 "msg_id BIGINT PRIMARY KEY, " PGMQ_ARCHIVE_COLUMNS ") USING heap",
 				 quote_identifier(table));
 }
 
-static void
-insert_meta(text *queue_name, bool is_unlogged)
+/* List the queue; one that is listed keeps the flags it was made with. */
+void
+pgmq_insert_meta(text *queue_name, bool is_partitioned, bool is_unlogged)
 {
-	Oid			types[2] = {TEXTOID, BOOLOID};
-	Datum		values[2] = {PointerGetDatum(queue_name), BoolGetDatum(is_unlogged)};
+	Oid			types[3] = {TEXTOID, BOOLOID, BOOLOID};
+	Datum		values[3] = {PointerGetDatum(queue_name),
+	BoolGetDatum(is_partitioned), BoolGetDatum(is_unlogged)};
 
 	(void) pgmq_sql_one("INSERT INTO pgmq.meta (queue_name, is_partitioned, is_unlogged) "
-						"VALUES ($1, false, $2) ON CONFLICT DO NOTHING",
-						2, types, values, NULL, false, NULL, NULL);
+						"VALUES ($1, $2, $3) ON CONFLICT DO NOTHING",
+						3, types, values, NULL, false, NULL, NULL);
 }
 
 /* What monitoring needs for metrics, and no more. */
-static void
-grant_to_monitor(const char *table)
+void
+pgmq_grant_to_monitor(const char *table)
 {
 	pgmq_sql_ddl("GRANT SELECT (vt, enqueued_at) ON TABLE pgmq.%s TO pg_monitor",
 				 quote_identifier(table));
@@ -110,13 +100,41 @@ grant_to_monitor(const char *table)
 				 quote_identifier(psprintf("%s_msg_id_seq", table)));
 }
 
-static void
-refuse_null_name(FunctionCallInfo fcinfo)
+void
+pgmq_refuse_null_name(FunctionCallInfo fcinfo)
 {
 	if (PG_ARGISNULL(0))
 		ereport(ERROR,
 				(errcode(ERRCODE_NULL_VALUE_NOT_ALLOWED),
 				 errmsg("null values cannot be formatted as an SQL identifier")));
+}
+
+/* The index over archived_at; its name keeps the spelling of the queue's. */
+void
+pgmq_index_archive(text *queue_name, const char *archive)
+{
+	pgmq_sql_ddl("CREATE INDEX IF NOT EXISTS %s ON pgmq.%s (archived_at)",
+				 quote_identifier(psprintf("archived_at_idx_%s", text_to_cstring(queue_name))),
+				 quote_identifier(archive));
+}
+
+/*
+ * The index over vt, unless the table is hot: what counts is the table that is
+ * there, whatever the setting says now.  Creating a queue again is told in four
+ * notices, of which a hot queue's are the same.
+ */
+static void
+index_vt(const char *table, bool existed)
+{
+	char	   *index = psprintf("%s_vt_idx", table);
+
+	if (!pgmq_table_is_hot(table))
+		pgmq_sql_ddl("CREATE INDEX IF NOT EXISTS %s ON pgmq.%s (vt ASC)",
+					 quote_identifier(index), quote_identifier(table));
+	else if (existed)
+		ereport(NOTICE,
+				(errcode(ERRCODE_DUPLICATE_TABLE),
+				 errmsg("relation \"%s\" already exists, skipping", index)));
 }
 
 static Datum
@@ -125,26 +143,22 @@ create_queue(FunctionCallInfo fcinfo, bool is_unlogged)
 	text	   *queue_name;
 	char	   *table;
 	char	   *archive;
-	bool		is_hot = wants_hot_storage();
+	bool		existed;
 
-	refuse_null_name(fcinfo);
+	pgmq_refuse_null_name(fcinfo);
 	queue_name = PG_GETARG_TEXT_PP(0);
 	table = pgmq_table_name(queue_name, 'q');
 	archive = pgmq_table_name(queue_name, 'a');
 	pgmq_check_name_length(queue_name);
-	lock_queue_name(queue_name);
+	pgmq_lock_queue_name(queue_name);
 
-	create_queue_table(table, is_hot, is_unlogged);
+	existed = OidIsValid(pgmq_table_oid(table));
+	create_queue_table(table, wants_hot_storage(), is_unlogged);
 	create_archive_table(archive);
-	if (!is_hot)
-		pgmq_sql_ddl("CREATE INDEX IF NOT EXISTS %s ON pgmq.%s (vt ASC)",
-					 quote_identifier(psprintf("%s_vt_idx", table)),
-					 quote_identifier(table));
-	pgmq_sql_ddl("CREATE INDEX IF NOT EXISTS %s ON pgmq.%s (archived_at)",
-				 quote_identifier(psprintf("archived_at_idx_%s", text_to_cstring(queue_name))),
-				 quote_identifier(archive));
-	insert_meta(queue_name, is_unlogged);
-	grant_to_monitor(table);
+	index_vt(table, existed);
+	pgmq_index_archive(queue_name, archive);
+	pgmq_insert_meta(queue_name, false, is_unlogged);
+	pgmq_grant_to_monitor(table);
 	PG_RETURN_VOID();
 }
 
@@ -164,29 +178,33 @@ pgmq_create_unlogged(PG_FUNCTION_ARGS)
 
 /* ---- drop ---- */
 
-static bool
-table_exists(const char *table)
-{
-	char	   *name = pstrdup(table);
-	Oid			schema = get_namespace_oid("pgmq", true);
-
-	truncate_identifier(name, strlen(name), false);
-	return OidIsValid(schema) && OidIsValid(get_relname_relid(name, schema));
-}
-
 /*
  * Clear the queue's row in meta, and those of other spellings of its name,
- * which are the same table.
+ * which are the same table.  True if one of them said partitioned.
  */
-static void
-delete_meta(text *queue_name)
+static bool
+delete_meta(const char *table)
 {
 	Oid			types[1] = {TEXTOID};
-	Datum		values[1] = {PointerGetDatum(queue_name)};
+	Datum		values[1] = {CStringGetTextDatum(table)};
+	Datum		was_partitioned;
+	bool		isnull = true;
 
-	(void) pgmq_sql_one("DELETE FROM pgmq.meta WHERE "
-						"pg_catalog.lower(queue_name) OPERATOR(pg_catalog.=) pg_catalog.lower($1)",
-						1, types, values, NULL, false, NULL, NULL);
+	(void) pgmq_sql_one("WITH gone AS (DELETE FROM pgmq.meta WHERE "
+						"pg_catalog.lower('q_' OPERATOR(pg_catalog.||) queue_name::pg_catalog.text) "
+						"OPERATOR(pg_catalog.=) $1 RETURNING is_partitioned) "
+						"SELECT pg_catalog.bool_or(is_partitioned) FROM gone",
+						1, types, values, NULL, false, &was_partitioned, &isnull);
+	return !isnull && DatumGetBool(was_partitioned);
+}
+
+/* Is there such a table?  An index or a sequence of that name is no queue. */
+static bool
+is_table(const char *name)
+{
+	Oid			relid = pgmq_table_oid(name);
+
+	return OidIsValid(relid) && strchr("rpvf", get_rel_relkind(relid)) != NULL;
 }
 
 static bool
@@ -194,6 +212,7 @@ drop_queue(FunctionCallInfo fcinfo)
 {
 	text	   *queue_name;
 	char	   *table;
+	char	   *archive;
 
 	if (PG_ARGISNULL(0))
 	{
@@ -202,17 +221,21 @@ drop_queue(FunctionCallInfo fcinfo)
 	}
 	queue_name = PG_GETARG_TEXT_PP(0);
 	table = pgmq_table_name(queue_name, 'q');
-	lock_queue_name(queue_name);
-	if (!table_exists(table))
+	archive = pgmq_table_name(queue_name, 'a');
+	pgmq_lock_queue_name(queue_name);
+	if (!is_table(table))
 	{
 		ereport(NOTICE,
 				(errmsg("pgmq queue `%s` does not exist", text_to_cstring(queue_name))));
 		return false;
 	}
 	pgmq_sql_ddl("DROP TABLE IF EXISTS pgmq.%s", quote_identifier(table));
-	pgmq_sql_ddl("DROP TABLE IF EXISTS pgmq.%s",
-				 quote_identifier(pgmq_table_name(queue_name, 'a')));
-	delete_meta(queue_name);
+	pgmq_sql_ddl("DROP TABLE IF EXISTS pgmq.%s", quote_identifier(archive));
+	if (delete_meta(table))
+	{
+		pgmq_forget_partitions(table);
+		pgmq_forget_partitions(archive);
+	}
 	return true;
 }
 
@@ -233,6 +256,16 @@ pgmq_drop_queue_partitioned(PG_FUNCTION_ARGS)
 	PG_RETURN_BOOL(true);
 }
 
+/* Archives are no members of the extension any more: nothing to detach. */
+PG_FUNCTION_INFO_V1(pgmq_detach_archive);
+PGDLLEXPORT Datum
+pgmq_detach_archive(PG_FUNCTION_ARGS)
+{
+	ereport(WARNING,
+			(errmsg("detach_archive(queue_name) is deprecated and is a no-op. It will be removed in PGMQ v2.0. Archive tables are no longer member objects.")));
+	PG_RETURN_VOID();
+}
+
 /* ---- purge, list ---- */
 
 PG_FUNCTION_INFO_V1(pgmq_purge_queue);
@@ -243,7 +276,7 @@ pgmq_purge_queue(PG_FUNCTION_ARGS)
 	Datum		count;
 	bool		isnull;
 
-	refuse_null_name(fcinfo);
+	pgmq_refuse_null_name(fcinfo);
 	table = pgmq_table_name(PG_GETARG_TEXT_PP(0), 'q');
 	/* At once, so that two purges do not both count and then wait. */
 	pgmq_sql_ddl("LOCK TABLE pgmq.%s IN ACCESS EXCLUSIVE MODE", quote_identifier(table));

@@ -9,6 +9,7 @@
  */
 #include "common/compat.h"
 
+#include "access/relation.h"
 #include "access/table.h"
 #include "access/xact.h"
 #include "api/api.h"
@@ -17,6 +18,7 @@
 #include "nodes/bitmapset.h"
 #include "nodes/makefuncs.h"
 #include "parser/scansup.h"
+#include "utils/acl.h"
 #include "utils/builtins.h"
 #include "utils/lsyscache.h"
 #include "utils/rls.h"
@@ -69,17 +71,30 @@ column_set(Relation rel, const char *const *names)
 	return set;
 }
 
-static void
-check_rights(Relation rel, LOCKMODE lockmode, const NeededRights *rights)
+/*
+ * Raise 42501 unless the current user has these rights on a table, as a
+ * statement with these columns would.
+ */
+void
+pgmq_check_rights(Relation rel, LOCKMODE lockmode, const NeededRights *rights)
 {
-	RangeTblEntry *rte = makeNode(RangeTblEntry);
+	RangeTblEntry *rte;
 #if PGMQ_HAS_PERMINFO
 	List	   *infos = NIL;
 	RTEPermissionInfo *info;
 #else
-	RangeTblEntry *info = rte;
+	RangeTblEntry *info;
 #endif
 
+	/* Who has them on the whole table needs no look at columns. */
+	if (ExecutorCheckPerms_hook == NULL &&
+		pg_class_aclmask(RelationGetRelid(rel), GetUserId(), rights->required,
+						 ACLMASK_ALL) == rights->required)
+		return;
+	rte = makeNode(RangeTblEntry);
+#if !PGMQ_HAS_PERMINFO
+	info = rte;
+#endif
 	rte->rtekind = RTE_RELATION;
 	rte->relid = RelationGetRelid(rel);
 	rte->relkind = rel->rd_rel->relkind;
@@ -114,33 +129,69 @@ explain_slowness(Relation rel)
 }
 
 /*
- * Open the table of the queue named by an argument, locked, after checking
- * the caller's rights.  Errors: 22004 for NULL, P0001 for bad characters,
+ * The table of this name in schema pgmq, InvalidOid if there is none.  A name
+ * too long for a table names none: it is not cut, lest it finds another's.
+ */
+Oid
+pgmq_table_oid(const char *table)
+{
+	Oid			schema = get_namespace_oid("pgmq", true);
+
+	return OidIsValid(schema) ? get_relname_relid(table, schema) : InvalidOid;
+}
+
+/* Is the table of this name in schema pgmq stored by our access method? */
+bool
+pgmq_table_is_hot(const char *table)
+{
+	char	   *name = pstrdup(table);
+	Relation	rel;
+	bool		is_hot;
+
+	truncate_identifier(name, strlen(name), false);
+	rel = relation_openrv(makeRangeVar("pgmq", name, -1), AccessShareLock);
+	is_hot = pgmq_am_is_ours(rel);
+	relation_close(rel, NoLock);
+	return is_hot;
+}
+
+/*
+ * Open the table of a queue, locked, after checking the caller's rights; NULL
+ * is a name that SQL did not know.  Errors: 22004 for NULL, P0001 for bad characters,
  * 42P01 where there is no such table, 42501.  is_fast says whether the caller
  * and the transaction allow the fast path; the table's own facts come on top.
  */
 void
-pgmq_open_queue(FunctionCallInfo fcinfo, int argument, char prefix,
-				LOCKMODE lockmode, const NeededRights *rights, QueueTable *queue)
+pgmq_open_queue_named(text *queue_name, char prefix, LOCKMODE lockmode,
+					  const NeededRights *rights, QueueTable *queue)
 {
 	RangeVar   *name;
 	char	   *table;
 
-	if (PG_ARGISNULL(argument))
+	if (queue_name == NULL)
 		ereport(ERROR,
 				(errcode(ERRCODE_NULL_VALUE_NOT_ALLOWED),
 				 errmsg("null values cannot be formatted as an SQL identifier")));
-	table = pgmq_table_name(PG_GETARG_TEXT_PP(argument), prefix);
+	table = pgmq_table_name(queue_name, prefix);
 	truncate_identifier(table, strlen(table), true);
 	name = makeRangeVar("pgmq", table, -1);
 	queue->rel = table_open(RangeVarGetRelid(name, lockmode, false), NoLock);
-	check_rights(queue->rel, lockmode, rights);
+	pgmq_check_rights(queue->rel, lockmode, rights);
 	queue->facts = pgmq_am_facts(queue->rel);
 	if (queue->facts->is_hot)
 		explain_slowness(queue->rel);
 	queue->is_fast = pgmq_fast_path && !IsolationIsSerializable() &&
 		(!queue->rel->rd_rel->relrowsecurity ||
 		 check_enable_rls(RelationGetRelid(queue->rel), InvalidOid, false) != RLS_ENABLED);
+}
+
+/* The same for the queue that an argument names. */
+void
+pgmq_open_queue(FunctionCallInfo fcinfo, int argument, char prefix,
+				LOCKMODE lockmode, const NeededRights *rights, QueueTable *queue)
+{
+	pgmq_open_queue_named(PG_ARGISNULL(argument) ? NULL : PG_GETARG_TEXT_PP(argument),
+						  prefix, lockmode, rights, queue);
 }
 
 /* Close; the lock stays until the transaction ends. */

@@ -6,6 +6,7 @@
 #include "common/compat.h"
 
 #include "api/api.h"
+#include "common/clock.h"
 #include "storage/latch.h"
 #include "utils/timestamp.h"
 #include "utils/wait_event.h"
@@ -20,32 +21,45 @@ check_limit(const ReadArgs *args)
 				 errmsg("LIMIT must not be negative")));
 }
 
-static int64
-read_by_sql(QueueTable *queue, const ReadArgs *args, RowsOut *out)
+/* The statement for what lies beyond a msg_id. */
+static SqlVerb
+rest_verb(SqlVerb verb)
 {
-	Datum		values[3] = {Int32GetDatum(args->qty),
-	Float8GetDatum((double) args->vt_seconds), args->conditional};
-	char		nulls[3] = {args->qty_is_null ? 'n' : ' ', args->vt_is_null ? 'n' : ' ', ' '};
+	return verb == SQL_READ ? SQL_READ_REST : verb == SQL_READ_IF ? SQL_READ_IF_REST : verb;
+}
 
-	if (args->is_grouped)
-		values[2] = TimestampTzGetDatum(GetCurrentTimestamp());
-	return pgmq_sql_run(args->verb, queue->rel, NULL, values, nulls, out);
+static int64
+read_by_sql(QueueTable *queue, const ReadArgs *args, SqlVerb verb, int64 after_msg_id,
+			RowsOut *out)
+{
+	TimestampTz now = pgmq_clock_now();
+	TimestampTz visible_at = now + (int64) args->vt_seconds * USECS_PER_SEC;
+	Datum		values[SQL_MAX_ARGS] = {Int32GetDatum(args->qty),
+		TimestampTzGetDatum(now), TimestampTzGetDatum(visible_at), args->conditional,
+	Int64GetDatum(after_msg_id)};
+	char		nulls[SQL_MAX_ARGS] = {args->qty_is_null ? 'n' : ' ', ' ',
+		args->vt_is_null ? 'n' : ' ', args->has_conditional ? ' ' : 'n', ' '};
+
+	if (args->is_pop && pgmq_pop_locks_itself(queue->rel))
+		return pgmq_sql_pop(queue->rel, now, args->qty_is_null ? PG_INT64_MAX : args->qty, out);
+	return pgmq_sql_run(verb, queue->rel, NULL, values, nulls, out);
 }
 
 /*
- * What is beyond the ring, after n messages came from it.  With a lease of no
- * length those would be ready for SQL again; the next call finds the rest then.
+ * What is beyond the ring, after n messages came from it, all of them up to
+ * request->after_msg_id: what is not had by then is for the next call.  So no
+ * lease of no length is met again, and the rows stay in order.
  */
 static int64
-read_rest_by_sql(QueueTable *queue, const ReadArgs *args, int64 n, RowsOut *out)
+read_rest_by_sql(QueueTable *queue, const ReadArgs *args, const ClaimRequest *request,
+				 int64 n, RowsOut *out)
 {
 	ReadArgs	rest = *args;
 
-	if (n > 0 && !args->is_pop && args->vt_seconds <= 0)
-		return 0;
 	if (!rest.qty_is_null)
 		rest.qty -= (int32) n;
-	return read_by_sql(queue, &rest, out);
+	return read_by_sql(queue, &rest, n > 0 ? rest_verb(args->verb) : args->verb,
+					   request->after_msg_id, out);
 }
 
 /* May the fast path serve this call? */
@@ -71,7 +85,7 @@ read_once(QueueTable *queue, const ReadArgs *args, RowsOut *out, bool *met_locke
 	*met_locked = false;
 	*by_ring = false;
 	if (!is_fast(queue, args))
-		return read_by_sql(queue, args, out);
+		return read_by_sql(queue, args, args->verb, 0, out);
 	request.max_rows = !args->qty_is_null ? args->qty :
 		(args->null_is_none ? 0 : PG_INT64_MAX);
 	request.vt_seconds = args->vt_seconds;
@@ -84,7 +98,7 @@ read_once(QueueTable *queue, const ReadArgs *args, RowsOut *out, bool *met_locke
 	n = args->is_grouped ? pgmq_am_claim_groups(queue->rel, &request) :
 		pgmq_am_claim(queue->rel, &request);
 	if (request.needs_sql)
-		return n + read_rest_by_sql(queue, args, n, out);
+		return n + read_rest_by_sql(queue, args, &request, n, out);
 	*met_locked = request.met_locked;
 	*by_ring = true;
 	return n;

@@ -21,36 +21,44 @@
 #define M_COLUMNS \
 	"m.msg_id, m.read_ct, m.enqueued_at, m.last_read_at, m.vt, m.message, m.headers"
 
+/*
+ * Ready by the clock of messages, not by clock_timestamp(), for which see
+ * clock.h.  A function call rather than an operator: an index over vt cannot
+ * serve it, and must not, for where most messages are ready it would sort them
+ * all by msg_id to find the first.
+ */
+#define IS_READY(now) "pg_catalog.timestamptz_le(vt, " now ")"
+#define M_IS_READY "pg_catalog.timestamptz_le(m.vt, $2)"
+
+/* $1 LIMIT, $2 now, $3 the new vt, $4 for the condition, $5 for a msg_id */
 #define READ_STATEMENT(condition) \
-	"WITH cte AS (SELECT msg_id FROM %1$s WHERE vt OPERATOR(pg_catalog.<=) pg_catalog.clock_timestamp()" condition \
+	"WITH cte AS (SELECT msg_id FROM %1$s WHERE " IS_READY("$2") condition \
 	" ORDER BY msg_id ASC LIMIT $1 FOR UPDATE SKIP LOCKED), " \
-	"leased AS (UPDATE %1$s m SET last_read_at = pg_catalog.clock_timestamp(), " \
-	"vt = pg_catalog.clock_timestamp() OPERATOR(pg_catalog.+) pg_catalog.make_interval(secs => $2), " \
+	"leased AS (UPDATE %1$s m SET last_read_at = $2, vt = $3, " \
 	"read_ct = read_ct OPERATOR(pg_catalog.+) 1 " \
 	"FROM cte WHERE m.msg_id OPERATOR(pg_catalog.=) cte.msg_id RETURNING " M_COLUMNS ") " \
 	"SELECT " ROW_COLUMNS " FROM leased ORDER BY msg_id"
 
 /*
- * Grouped reads: $3 is the time.  Each begins with one look at the table for the
- * groups; what it then locks is looked at again by the server's rules.  Groups
- * that may not be read stay, without a head: a condition in their place would
+ * Grouped reads: $1 LIMIT, $2 now, $3 the new vt.  Each begins with one look at
+ * the table for the groups; what it then locks is looked at again by the server's
+ * rules.  Groups that may not be read stay, without a head: a condition in their place would
  * make the planner expect one group, and join 10,000 of them by nested loops.
  */
 #define GROUP_KEY(row) \
 	"COALESCE(" row "headers OPERATOR(pg_catalog.->>) 'x-pgmq-group', '_default_fifo_group')"
 #define HEAD_IF_VISIBLE \
 	"CASE WHEN pg_catalog.min(msg_id) OPERATOR(pg_catalog.=) " \
-	"pg_catalog.min(msg_id) FILTER (WHERE vt OPERATOR(pg_catalog.<=) $3) " \
+	"pg_catalog.min(msg_id) FILTER (WHERE " IS_READY("$2") ") " \
 	"THEN pg_catalog.min(msg_id) END AS head"
 #define LEASE_CHOSEN(returning, order_by) \
-	"leased AS (UPDATE %1$s m SET last_read_at = $3, " \
-	"vt = $3 OPERATOR(pg_catalog.+) pg_catalog.make_interval(secs => $2), " \
+	"leased AS (UPDATE %1$s m SET last_read_at = $2, vt = $3, " \
 	"read_ct = read_ct OPERATOR(pg_catalog.+) 1 " \
 	"FROM chosen c WHERE m.msg_id OPERATOR(pg_catalog.=) c.msg_id RETURNING " returning M_COLUMNS ") " \
 	"SELECT " ROW_COLUMNS " FROM leased ORDER BY " order_by
 #define LOCKED_HEADS \
 	"locked AS (SELECT msg_id FROM %1$s WHERE msg_id OPERATOR(pg_catalog.=) ANY (SELECT head FROM heads) " \
-	"AND vt OPERATOR(pg_catalog.<=) $3 FOR UPDATE SKIP LOCKED), "
+	"AND " IS_READY("$2") " FOR UPDATE SKIP LOCKED), "
 
 typedef struct Statement
 {
@@ -58,7 +66,7 @@ typedef struct Statement
 								 * queue: %3$s what holds a group in _rr.  Who
 								 * uses one must use those before it. */
 	int			n_args;
-	Oid			types[3];
+	Oid			types[SQL_MAX_ARGS];
 } Statement;
 
 static const Statement statements[] = {
@@ -74,24 +82,32 @@ static const Statement statements[] = {
 		3, {TIMESTAMPTZOID, JSONBARRAYOID, JSONBARRAYOID}
 	},
 	[SQL_READ] = {
-		READ_STATEMENT(""), 2, {INT4OID, FLOAT8OID}
+		READ_STATEMENT(""), 3, {INT4OID, TIMESTAMPTZOID, TIMESTAMPTZOID}
 	},
 	[SQL_READ_IF] = {
-		READ_STATEMENT(" AND message OPERATOR(pg_catalog.@>) $3"),
-		3, {INT4OID, FLOAT8OID, JSONBOID}
+		READ_STATEMENT(" AND message OPERATOR(pg_catalog.@>) $4"),
+		4, {INT4OID, TIMESTAMPTZOID, TIMESTAMPTZOID, JSONBOID}
+	},
+	[SQL_READ_REST] = {
+		READ_STATEMENT(" AND msg_id OPERATOR(pg_catalog.>) $5"),
+		5, {INT4OID, TIMESTAMPTZOID, TIMESTAMPTZOID, JSONBOID, INT8OID}
+	},
+	[SQL_READ_IF_REST] = {
+		READ_STATEMENT(" AND message OPERATOR(pg_catalog.@>) $4 AND msg_id OPERATOR(pg_catalog.>) $5"),
+		5, {INT4OID, TIMESTAMPTZOID, TIMESTAMPTZOID, JSONBOID, INT8OID}
 	},
 	[SQL_READ_GROUPED] = {
 		"WITH heads AS (SELECT " GROUP_KEY("") " AS grp, " HEAD_IF_VISIBLE " FROM %1$s GROUP BY 1), "
 		LOCKED_HEADS
 		"ranked AS (SELECT m.msg_id, pg_catalog.row_number() OVER (ORDER BY h.head, m.msg_id) AS place "
 		"FROM %1$s m JOIN heads h ON " GROUP_KEY("m.") " OPERATOR(pg_catalog.=) h.grp "
-		"WHERE m.vt OPERATOR(pg_catalog.<=) $3 "
+		"WHERE " M_IS_READY " "
 		"AND h.head OPERATOR(pg_catalog.=) ANY (SELECT msg_id FROM locked)), "
 		"chosen AS (SELECT msg_id FROM %1$s WHERE msg_id OPERATOR(pg_catalog.=) ANY "
 		"(SELECT msg_id FROM ranked WHERE place OPERATOR(pg_catalog.<=) $1) "
-		"AND vt OPERATOR(pg_catalog.<=) $3 FOR UPDATE SKIP LOCKED), "
+		"AND " IS_READY("$2") " FOR UPDATE SKIP LOCKED), "
 		LEASE_CHOSEN("", "msg_id"),
-		3, {INT4OID, FLOAT8OID, TIMESTAMPTZOID}
+		3, {INT4OID, TIMESTAMPTZOID, TIMESTAMPTZOID}
 	},
 	[SQL_READ_GROUPED_RR] = {
 		"WITH heads AS (SELECT " GROUP_KEY("") " AS grp, " HEAD_IF_VISIBLE " FROM %1$s GROUP BY 1), "
@@ -99,29 +115,35 @@ static const Statement statements[] = {
 		"held AS MATERIALIZED (SELECT grp, head FROM heads WHERE %2$.0s%3$s), "
 		"layered AS (SELECT m.msg_id, h.head, pg_catalog.row_number() OVER (PARTITION BY h.grp ORDER BY m.msg_id) AS layer "
 		"FROM %1$s m JOIN held h ON " GROUP_KEY("m.") " OPERATOR(pg_catalog.=) h.grp "
-		"WHERE m.vt OPERATOR(pg_catalog.<=) $3), "
+		"WHERE " M_IS_READY "), "
 		"ranked AS (SELECT msg_id, pg_catalog.row_number() OVER (ORDER BY layer, head) AS place FROM layered), "
 		"chosen AS (SELECT m.msg_id, r.place FROM %1$s m JOIN ranked r "
 		"ON m.msg_id OPERATOR(pg_catalog.=) r.msg_id WHERE r.place OPERATOR(pg_catalog.<=) $1 "
-		"AND m.vt OPERATOR(pg_catalog.<=) $3 FOR UPDATE OF m SKIP LOCKED), "
+		"AND " M_IS_READY " FOR UPDATE OF m SKIP LOCKED), "
 		LEASE_CHOSEN("c.place, ", "place"),
-		3, {INT4OID, FLOAT8OID, TIMESTAMPTZOID}
+		3, {INT4OID, TIMESTAMPTZOID, TIMESTAMPTZOID}
 	},
 	[SQL_READ_GROUPED_HEAD] = {
 		"WITH heads AS (SELECT " HEAD_IF_VISIBLE " FROM %1$s GROUP BY " GROUP_KEY("") "), "
 		"chosen AS (SELECT msg_id FROM %1$s WHERE msg_id OPERATOR(pg_catalog.=) ANY (SELECT head FROM heads) "
-		"AND vt OPERATOR(pg_catalog.<=) $3 ORDER BY msg_id LIMIT $1 FOR UPDATE SKIP LOCKED), "
+		"AND " IS_READY("$2") " ORDER BY msg_id LIMIT $1 FOR UPDATE SKIP LOCKED), "
 		LEASE_CHOSEN("", "msg_id"),
-		3, {INT4OID, FLOAT8OID, TIMESTAMPTZOID}
+		3, {INT4OID, TIMESTAMPTZOID, TIMESTAMPTZOID}
 	},
 	[SQL_POP] = {
 		"WITH cte AS (SELECT msg_id FROM %1$s "
-		"WHERE vt OPERATOR(pg_catalog.<=) pg_catalog.clock_timestamp() "
+		"WHERE " IS_READY("$2") " "
 		"ORDER BY msg_id ASC LIMIT $1 FOR UPDATE SKIP LOCKED), "
 		"popped AS (DELETE FROM %1$s m "
 		"WHERE m.msg_id OPERATOR(pg_catalog.=) ANY (SELECT msg_id FROM cte) "
 		"RETURNING " M_COLUMNS ") SELECT " ROW_COLUMNS " FROM popped ORDER BY msg_id",
-		1, {INT4OID}
+		2, {INT4OID, TIMESTAMPTZOID}
+	},
+	[SQL_POP_THESE] = {
+		"WITH popped AS (DELETE FROM %1$s m "
+		"WHERE m.msg_id OPERATOR(pg_catalog.=) ANY ($1) AND " IS_READY("$2") " "
+		"RETURNING " M_COLUMNS ") SELECT " ROW_COLUMNS " FROM popped ORDER BY msg_id",
+		2, {INT8ARRAYOID, TIMESTAMPTZOID}
 	},
 	[SQL_DELETE] = {
 		"DELETE FROM %1$s WHERE msg_id OPERATOR(pg_catalog.=) ANY ($1) RETURNING msg_id",
@@ -206,7 +228,7 @@ get_plan(SqlVerb verb, Relation rel, const char *archive)
 	const Statement *statement = &statements[verb];
 	PlanEntry  *entry = find_entry(verb, RelationGetRelid(rel));
 	char	   *text;
-	Oid			types[3];
+	Oid			types[SQL_MAX_ARGS];
 
 	if (archive == NULL)
 		archive = "";
@@ -242,7 +264,7 @@ copy_rows(RowsOut *out, MemoryContext caller)
 
 		heap_deform_tuple(SPI_tuptable->vals[i], desc, values, nulls);
 		old = MemoryContextSwitchTo(caller);
-		if (out->is_composite)
+		if (out->is_composite && !out->has_leading)
 			pgmq_rows_add_values(out, values, nulls);
 		else
 			pgmq_rows_add_scalar(out, values[0]);
@@ -333,12 +355,23 @@ pgmq_sql_one(const char *sql, int n_args, Oid *types, Datum *values,
 int64
 pgmq_sql_rows(const char *sql, RowsOut *out)
 {
+	return pgmq_sql_rows_with(sql, 0, NULL, NULL, NULL, false, out);
+}
+
+/*
+ * The same with arguments; read_only is for functions that are STABLE: the
+ * query then sees what the calling one does.
+ */
+int64
+pgmq_sql_rows_with(const char *sql, int n_args, Oid *types, Datum *values,
+				   const char *nulls, bool read_only, RowsOut *out)
+{
 	MemoryContext caller = CurrentMemoryContext;
 	int			result;
 	int64		n;
 
 	SPI_connect();
-	result = SPI_execute(sql, false, 0);
+	result = SPI_execute_with_args(sql, n_args, types, values, nulls, read_only, 0);
 	if (result < 0)
 		elog(ERROR, "\"%s\" failed: %s", sql, SPI_result_code_string(result));
 	n = (int64) SPI_processed;

@@ -28,9 +28,13 @@
 #include "storage/lock.h"
 #include "storage/proc.h"
 #include "catalog/pg_publication.h"
+#include "utils/acl.h"
+#include "utils/builtins.h"
+#include "utils/datetime.h"
 #include "utils/rel.h"
 #include "utils/relcache.h"
 #if PG_VERSION_NUM >= 160000
+#include "nodes/miscnodes.h"
 #include "storage/relfilelocator.h"
 #include "parser/parse_relation.h"
 #else
@@ -54,6 +58,20 @@ typedef RelFileNode RelFileLocator;
 #define LOCATOR_DB(l) ((l).dbOid)
 #define LOCATOR_REL(l) ((l).relNumber)
 #endif
+
+/* Decode the fields of ParseDateTime(); 0 where they make sense. */
+static inline int
+pgmq_decode_datetime(char **fields, int *types, int n_fields, int *type,
+					 struct pg_tm *tm, fsec_t *fraction, int *zone)
+{
+#if PG_VERSION_NUM >= 160000
+	DateTimeErrorExtra extra;
+
+	return DecodeDateTime(fields, types, n_fields, type, tm, fraction, zone, &extra);
+#else
+	return DecodeDateTime(fields, types, n_fields, type, tm, fraction, zone);
+#endif
+}
 
 /* What tuple_update says about indexes. */
 #if PG_VERSION_NUM < 160000
@@ -158,6 +176,21 @@ pgmq_wait_event(void)
 #endif
 }
 
+/* The same for a sender that waits for its turn to notify. */
+static inline uint32
+pgmq_notify_wait_event(void)
+{
+#if PG_VERSION_NUM >= 170000
+	static uint32 wait_event = 0;
+
+	if (wait_event == 0)
+		wait_event = WaitEventExtensionNew("PgmqNotify");
+	return wait_event;
+#else
+	return PG_WAIT_EXTENSION;
+#endif
+}
+
 /* Does a publication cover the table for update or delete? */
 static inline bool
 pgmq_publishes_changes(Relation rel)
@@ -196,6 +229,47 @@ pgmq_identity_sequence(Relation rel, AttrNumber attnum)
 #endif
 }
 
+static inline bool
+pgmq_owns_table(Oid relid, Oid role)
+{
+#if PG_VERSION_NUM >= 160000
+	return object_ownercheck(RelationRelationId, relid, role);
+#else
+	return pg_class_ownercheck(relid, role);
+#endif
+}
+
+/*
+ * Would this text cast to integer?  Older servers tell only by an error, which
+ * needs no subtransaction: number parsing leaves nothing to undo.
+ */
+static inline bool
+pgmq_is_int32(char *value)
+{
+#if PG_VERSION_NUM >= 160000
+	ErrorSaveContext context = {T_ErrorSaveContext};
+
+	(void) pg_strtoint32_safe(value, (Node *) &context);
+	return !context.error_occurred;
+#else
+	MemoryContext caller = CurrentMemoryContext;
+	volatile bool is_number = true;
+
+	PG_TRY();
+	{
+		(void) pg_strtoint32(value);
+	}
+	PG_CATCH();
+	{
+		MemoryContextSwitchTo(caller);
+		FlushErrorState();
+		is_number = false;
+	}
+	PG_END_TRY();
+	return is_number;
+#endif
+}
+
 /* Privileges moved from the range table entry to a node of their own in 16. */
 #define PGMQ_HAS_PERMINFO (PG_VERSION_NUM >= 160000)
 
@@ -216,6 +290,9 @@ pgmq_identity_sequence(Relation rel, AttrNumber attnum)
 #define PGMQ_EXECUTOR_RUN_PASS queryDesc, direction, count, execute_once
 #define PGMQ_FORBID_PARALLEL() (execute_once = false, queryDesc->already_executed = true)
 #endif
+
+/* ALTER TABLE ... SET ACCESS METHOD */
+#define PGMQ_HAS_SET_ACCESS_METHOD (PG_VERSION_NUM >= 150000)
 
 #if PG_VERSION_NUM < 150000
 #define MarkGUCPrefixReserved(prefix) EmitWarningsOnPlaceholders(prefix)

@@ -4,6 +4,7 @@
  */
 #include "common/compat.h"
 
+#include "common/clock.h"
 #include "common/settings.h"
 #include "utils/guc.h"
 
@@ -34,7 +35,7 @@ define_memory_settings(void)
 
 	DefineCustomIntVariable("pgmq.ring_memory",
 							"Shared memory for the pointers to messages of all hot queues.",
-							"A message takes 56 bytes; messages beyond the pool stay in the table and are loaded when needed.",
+							"A message takes 64 bytes; messages beyond the pool stay in the table and are loaded when needed.",
 							&pgmq_ring_memory_kb, 65536, 64, MAX_KILOBYTES,
 							context, GUC_UNIT_KB, NULL, NULL, NULL);
 	DefineCustomIntVariable("pgmq.max_hot_queues",
@@ -70,5 +71,6 @@ pgmq_settings_define(void)
 							"Longest time between two looks of the launcher for work.",
 							NULL, &pgmq_worker_naptime_ms, 1000, 10, 60000,
 							PGC_SIGHUP, GUC_UNIT_MS, NULL, NULL, NULL);
+	pgmq_clock_define_setting();
 	MarkGUCPrefixReserved("pgmq");
 }

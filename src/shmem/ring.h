@@ -188,6 +188,11 @@ typedef struct Ring
 	uint64		ready_seq;		/* bumped when something becomes ready */
 	uint64		refused_seq;	/* bumped when a claim is given back unused */
 
+	/* What became ready out of order, for readers who know what came before */
+	int64		highest_ready;	/* highest msg_id that was ever READY */
+	uint64		late_seq;		/* messages READY below it since; never reset */
+	int64		late_ids[RING_LATE_LOG];	/* the last of them */
+
 	/* Cold messages: in the table, not here. */
 	bool		has_cold;
 	int64		cold_low_id;	/* lowest id known to be cold and visible */
@@ -296,11 +301,12 @@ extern bool pgmq_ring_evict_last_ready(Ring *ring, int64 above_id,
 extern TimestampTz pgmq_ring_next_event(const Ring *ring);
 
 /* ring_waiters.c */
-extern void pgmq_ring_wait_begin(Ring *ring, bool met_locked);
+extern void pgmq_ring_wait_begin(Ring *ring, uint64 seen_ready_seq, bool met_locked);
 extern bool pgmq_ring_wait_end(Ring *ring);
 extern bool pgmq_ring_is_waiting(const Ring *ring);
 extern bool pgmq_ring_is_first_waiter(const Ring *ring);
 extern void pgmq_ring_wake(Ring *ring, uint32 n_messages, WakeList *wake);
+extern void pgmq_ring_wake_unseen(Ring *ring, WakeList *wake);
 extern void pgmq_ring_wake_unaware(Ring *ring, WakeList *wake);
 extern void pgmq_ring_wake_first(const Ring *ring, WakeList *wake);
 extern void pgmq_wake_all(WakeList *wake);

@@ -110,6 +110,8 @@ reset_ring(Ring *ring, const RelFileLocator *locator, Oid relid, RingPhase phase
 	pg_atomic_write_u32(&ring->n_undo, 0);
 	pg_atomic_write_u64(&ring->high_id, (uint64) PG_INT64_MIN);
 	ring->lease_seq = ring->forgotten_seq = RING_FIRST_SEQ;
+	ring->highest_ready = PG_INT64_MIN;
+	ring->late_seq = ++pgmq_shared->n_rings_made << 32; /* never seen before */
 	ring->has_cold = false;
 	ring->cold_low_id = PG_INT64_MAX;
 	ring->cold_next_at = DT_NOEND;
@@ -151,7 +153,11 @@ pgmq_ring_find_or_create(const RelFileLocator *locator, Oid relid,
 	return ring;
 }
 
-/* Take every slot of a ring away.  Caller holds L3 and nobody else uses it. */
+/*
+ * Take every slot of a ring away, in the order of msg_id: from the root down,
+ * slots would become free in the order of their priorities, and a tree made of
+ * them anew would be a list.  Caller holds L3 and nobody else uses the ring.
+ */
 static void
 empty_ring(Ring *ring)
 {
@@ -163,7 +169,7 @@ empty_ring(Ring *ring)
 		wake.n = 0;
 		ring_lock(ring, LW_EXCLUSIVE);
 		for (int i = 0; i < RING_BATCH_SLOTS &&
-			 (slot = ring->roots[TREE_BY_ID]) != 0; i++)
+			 (slot = pgmq_tree_first(ring, TREE_BY_ID)) != 0; i++)
 		{
 			if (ring_slot(slot)->tree != TREE_NONE)
 				pgmq_tree_remove(ring, ring_slot(slot)->tree, slot);

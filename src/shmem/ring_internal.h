@@ -24,6 +24,7 @@ typedef struct RingBackend
 {
 	VirtualTransactionId vxid;
 	int			waits_for;		/* index of the ring, or -1 */
+	uint64		seen_ready_seq; /* ring's ready_seq when it last looked */
 	bool		met_locked;		/* it knows of locked rows and looks again by
 								 * itself */
 	int			next_waiter;
@@ -40,6 +41,9 @@ typedef struct RingShared
 	LWLock	   *directory_lock; /* L3 */
 	PaddedRing *rings;
 	RingBackend *backends;
+
+	/* guarded by L3 */
+	uint64		n_rings_made;
 
 	/* guarded by free_mutex */
 	slock_t		free_mutex;

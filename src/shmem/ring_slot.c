@@ -8,6 +8,7 @@
  */
 #include "common/compat.h"
 
+#include "common/clock.h"
 #include "shmem/ring_internal.h"
 #include "utils/timestamp.h"
 
@@ -65,11 +66,24 @@ leave_tree(Ring *ring, uint32 slot)
 		pgmq_tree_remove(ring, (SlotTree) ring_slot(slot)->tree, slot);
 }
 
+/* A message becomes READY: in its turn, or later than others behind it. */
+static inline void
+note_ready(Ring *ring, int64 msg_id)
+{
+	if (msg_id > ring->highest_ready)
+		ring->highest_ready = msg_id;
+	else
+		ring->late_ids[ring->late_seq++ % RING_LATE_LOG] = msg_id;
+}
+
 /* Put a slot that is in no order tree where its visible_at says. */
 static inline void
 place(Ring *ring, uint32 slot, TimestampTz now)
 {
 	bool		is_ready = ring_slot(slot)->visible_at <= now;
+
+	if (is_ready)
+		note_ready(ring, ring_slot(slot)->msg_id);
 
 	ring_slot(slot)->state = is_ready ? SLOT_READY : SLOT_WAITING;
 	pgmq_tree_insert(ring, is_ready ? TREE_READY : TREE_WAITING, slot);
@@ -423,7 +437,7 @@ pgmq_ring_next_event(const Ring *ring)
 	if (ring->has_cold)
 		event = Min(event, ring->cold_next_at);
 	if (ring->counts[TREE_LIMBO] > 0)
-		event = Min(event, TimestampTzPlusMilliseconds(GetCurrentTimestamp(),
+		event = Min(event, TimestampTzPlusMilliseconds(pgmq_clock_now(),
 													   LIMBO_LOOK_MS));
 	return event;
 }

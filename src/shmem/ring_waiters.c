@@ -6,7 +6,8 @@
  * A commit that publishes n messages takes the first n off the queue and sets
  * their latches after it let go of the lock; being off the queue is the
  * message "it is your turn".  Whoever leaves without taking a message passes
- * the turn on (pgmq_ring_wait_end says whether there is one to pass).
+ * the turn on (pgmq_ring_wait_end says whether there is one to pass), and so
+ * does who finds that the message is not for him, by condition or by group.
  *
  * Only the first waiter watches the clock, for delays that mature and leases
  * that lapse, so that one sleeper wakes for them and not all; whoever makes
@@ -41,16 +42,18 @@ unlink_waiter(Ring *ring, int proc_number)
 }
 
 /*
- * Join the ring's waiters; met_locked: see pgmq_ring_wake_unaware().  Caller
- * holds L4 exclusively.
+ * Join the ring's waiters, having looked at all that was ready by
+ * seen_ready_seq; met_locked: see pgmq_ring_wake_unaware().  Caller holds L4
+ * exclusively.
  */
 void
-pgmq_ring_wait_begin(Ring *ring, bool met_locked)
+pgmq_ring_wait_begin(Ring *ring, uint64 seen_ready_seq, bool met_locked)
 {
 	RingBackend *me = &pgmq_shared->backends[PGMQ_MY_PROC_NUMBER];
 
 	Assert(me->waits_for == -1);
 	me->waits_for = ring->index;
+	me->seen_ready_seq = seen_ready_seq;
 	me->met_locked = met_locked;
 	me->next_waiter = -1;
 	me->prev_waiter = ring->last_waiter;
@@ -112,6 +115,28 @@ pgmq_ring_wake(Ring *ring, uint32 n_messages, WakeList *wake)
 		unlink_waiter(ring, proc_number);
 		append_to_wake(wake, proc_number);
 	}
+	pgmq_ring_wake_first(ring, wake);
+}
+
+/*
+ * What is ready is not for us, who just looked: give a turn to the first
+ * waiter that has not looked at it yet.  Each looks once at whatever became
+ * ready, so this ends.  Caller holds L4 exclusively.
+ */
+void
+pgmq_ring_wake_unseen(Ring *ring, WakeList *wake)
+{
+	int			proc_number = ring->first_waiter;
+
+	if (ring->counts[TREE_READY] == 0)
+		return;
+	while (proc_number >= 0 &&
+		   pgmq_shared->backends[proc_number].seen_ready_seq == ring->ready_seq)
+		proc_number = pgmq_shared->backends[proc_number].next_waiter;
+	if (proc_number < 0)
+		return;
+	unlink_waiter(ring, proc_number);
+	append_to_wake(wake, proc_number);
 	pgmq_ring_wake_first(ring, wake);
 }
 

@@ -16,6 +16,7 @@
 #include "am/am.h"
 #include "catalog/pg_class.h"
 #include "commands/defrem.h"
+#include "common/clock.h"
 #include "postmaster/bgworker.h"
 #include "postmaster/interrupt.h"
 #include "storage/bufmgr.h"
@@ -77,7 +78,7 @@ serve_ring(Oid relid)
 
 		if (pgmq_xact_queue_is_usable(queue))
 		{
-			(void) pgmq_am_ready_ring(rel, queue, NULL, GetCurrentTimestamp());
+			(void) pgmq_am_ready_ring(rel, queue, NULL, pgmq_clock_now());
 			pgmq_am_settle_all(rel, queue);
 		}
 		table_close(rel, NoLock);

@@ -18,6 +18,7 @@
 
 #include "common/compat.h"
 #include "common/queue_row.h"
+#include "shmem/throttle.h"
 #include "storage/itemptr.h"
 
 struct Ring;
@@ -79,6 +80,14 @@ typedef struct ReadyCursor
 
 extern const ReadyCursor pgmq_ready_start;
 
+/* A queue's row in pgmq.notify_insert_throttle. */
+typedef struct ThrottleRow
+{
+	ItemPointerData tid;
+	int32		interval_ms;
+	ThrottleVersion version;
+} ThrottleRow;
+
 /* What the storage layer (am/) does for the transaction layer. */
 typedef struct XactStorage
 {
@@ -86,6 +95,10 @@ typedef struct XactStorage
 	void		(*write_leases) (XactQueue *queue, int *messages, int n);
 	/* The same as ordinary UPDATEs, before PREPARE TRANSACTION. */
 	void		(*update_leases) (XactQueue *queue, int *messages, int n);
+	/* The latest committed (or own) row of a queue; false if there is none. */
+	bool		(*read_throttle) (Oid relid, const char *queue_name, ThrottleRow *row);
+	/* Set its notified_at, unless somebody else holds the row. */
+	void		(*stamp_throttle) (Oid relid, ThrottleRow *row, TimestampTz now);
 } XactStorage;
 
 /* xact_state.c */
@@ -118,7 +131,9 @@ extern int	pgmq_xact_peek_ready(XactQueue *queue, ReadyCursor *cursor,
 								 TimestampTz now, int max, MessageRef *refs);
 extern void pgmq_xact_mature(XactQueue *queue, TimestampTz now);
 extern bool pgmq_xact_take_ref(XactQueue *queue, const MessageRef *ref,
-							   int *message);
+							   int *message, bool *is_busy);
+extern uint64 pgmq_xact_late_seq(XactQueue *queue);
+extern int	pgmq_xact_late_arrivals(XactQueue *queue, uint64 *seq, int64 *ids);
 extern void pgmq_xact_give_back(int message);
 extern void pgmq_xact_refuse(int message);
 extern void pgmq_xact_forget_row(int message);
@@ -163,7 +178,17 @@ extern void pgmq_xact_guard_end(bool is_deleted);
 
 /* xact_group.c */
 extern bool pgmq_xact_groups_are_exact(XactQueue *queue, TimestampTz now);
-extern int	pgmq_xact_take_heads(XactQueue *queue, ReadyCursor *cursor, int max,
+
+/* A group, by hash, and the first of its messages. */
+typedef struct GroupHead
+{
+	int64		msg_id;
+	uint64		group_hash;
+} GroupHead;
+
+extern int	pgmq_xact_own_heads(XactQueue *queue, GroupHead **heads);
+extern int	pgmq_xact_take_heads(XactQueue *queue, ReadyCursor *cursor,
+								 const GroupHead *own, int n_own, int max,
 								 int *messages, uint64 *groups, bool *is_exact);
 extern int	pgmq_xact_take_members(XactQueue *queue, uint64 group_hash,
 								   ReadyCursor *cursor, int max, int *messages,
@@ -173,6 +198,10 @@ extern int	pgmq_xact_take_members(XactQueue *queue, uint64 group_hash,
 extern int	pgmq_xact_standing_leases(XactQueue *queue, int **messages);
 extern void pgmq_xact_flush_leases(void);
 extern void pgmq_xact_init(const XactStorage *storage);
+
+/* xact_notify.c */
+extern void pgmq_xact_note_notify(Oid relid, const char *queue_name);
+extern void pgmq_xact_send_notify(const char *queue_name);
 
 /* xact_ring.c: building, settling, waiting, counting */
 typedef enum BuildStart

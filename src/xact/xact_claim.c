@@ -19,6 +19,7 @@
 #include "common/compat.h"
 
 #include "access/xact.h"
+#include "common/clock.h"
 #include "utils/timestamp.h"
 #include "xact/xact_internal.h"
 
@@ -262,6 +263,37 @@ pgmq_xact_take_ready(XactQueue *queue, ReadyCursor *cursor, TimestampTz now,
 	return taken;
 }
 
+uint64
+pgmq_xact_late_seq(XactQueue *queue)
+{
+	uint64		seq;
+
+	ring_lock(queue->ring, LW_SHARED);
+	seq = queue->ring->late_seq;
+	ring_unlock(queue->ring);
+	return seq;
+}
+
+/*
+ * The ids of messages that became ready out of order since *seq; moves it and
+ * returns how many (ids has room for RING_LATE_LOG), or -1 if the log does not
+ * reach back so far.
+ */
+int
+pgmq_xact_late_arrivals(XactQueue *queue, uint64 *seq, int64 *ids)
+{
+	Ring	   *ring = queue->ring;
+	int			n = -1;
+
+	ring_lock(ring, LW_SHARED);
+	if (ring->late_seq - *seq <= RING_LATE_LOG)
+		for (n = 0; *seq < ring->late_seq; (*seq)++)
+			ids[n++] = ring->late_ids[*seq % RING_LATE_LOG];
+	*seq = ring->late_seq;
+	ring_unlock(ring);
+	return n;
+}
+
 /*
  * Look at up to max ready messages behind the cursor without claiming them;
  * moves the cursor and returns how many refs were filled.
@@ -299,9 +331,12 @@ ref_is_current(Ring *ring, const MessageRef *ref, RingRef *now)
 	return true;
 }
 
-/* Claim one ready message that was peeked at; false if it no longer is. */
+/*
+ * Claim one ready message that was peeked at; false if it no longer is.
+ * *is_busy: it still is, but plain SQL is taking its row's lock.
+ */
 bool
-pgmq_xact_take_ref(XactQueue *queue, const MessageRef *ref, int *message)
+pgmq_xact_take_ref(XactQueue *queue, const MessageRef *ref, int *message, bool *is_busy)
 {
 	Ring	   *ring = queue->ring;
 	RingRef		current;
@@ -310,8 +345,9 @@ pgmq_xact_take_ref(XactQueue *queue, const MessageRef *ref, int *message)
 	pgmq_xact_publish_vxid();
 	pgmq_xact_make_room(1);
 	ring_lock(ring, LW_EXCLUSIVE);
-	taken = ref_is_current(ring, ref, &current) &&
-		current.state == SLOT_READY && ring_slot(current.slot)->lockers == 0;
+	taken = ref_is_current(ring, ref, &current) && current.state == SLOT_READY;
+	*is_busy = taken && ring_slot(current.slot)->lockers > 0;
+	taken &= !*is_busy;
 	if (taken)
 		pgmq_xact_hold_to_look(ring, current.slot);
 	ring_unlock(ring);
@@ -385,7 +421,7 @@ pgmq_xact_give_back(int index)
 	if ((message->flags & (MSG_CLAIMED | MSG_LEASED | MSG_DELETED)) != MSG_CLAIMED)
 		return;
 	wake.n = 0;
-	pgmq_xact_release_message(message, 0, GetCurrentTimestamp(), &wake);
+	pgmq_xact_release_message(message, 0, pgmq_clock_now(), &wake);
 	message->flags &= ~MSG_CLAIMED;
 	pgmq_wake_all(&wake);
 }
@@ -411,7 +447,7 @@ pgmq_xact_refuse(int index)
 	slot = held_slot(ring, message);
 	if (slot != 0)
 	{
-		pgmq_ring_settle(ring, slot, GetCurrentTimestamp());
+		pgmq_ring_settle(ring, slot, pgmq_clock_now());
 		ring->refused_seq++;
 		message->queue->own_refusals++;
 		pgmq_ring_wake_unaware(ring, &wake);
@@ -740,7 +776,7 @@ pgmq_xact_undo_done(void)
 	if (slot != 0 && ring_slot(slot)->state == SLOT_UNDO)
 	{
 		ring_slot(slot)->lockers--;
-		pgmq_ring_settle(ring, slot, GetCurrentTimestamp());
+		pgmq_ring_settle(ring, slot, pgmq_clock_now());
 		ring->ready_seq++;
 		pgmq_ring_wake(ring, 1, &wake);
 	}

@@ -13,8 +13,8 @@
 #include "xact/xact_internal.h"
 
 /*
- * Does this transaction see the queue's groups as the ring does?  Not what it
- * sent, deleted, or leased for so short that it may read it again.
+ * Does this transaction see the queue's groups as the ring does, but for what it
+ * deleted?  Not what it sent, or leased for so short that it may read it again.
  */
 bool
 pgmq_xact_groups_are_exact(XactQueue *queue, TimestampTz now)
@@ -24,12 +24,9 @@ pgmq_xact_groups_are_exact(XactQueue *queue, TimestampTz now)
 		XactMessage *message = pgmq_xact_message(i);
 
 		if (message->flags & MSG_DELETED)
-		{
-			if ((message->flags & MSG_SENT) == 0)
-				return false;
-		}
-		else if ((message->flags & MSG_SENT) ||
-				 ((message->flags & MSG_LEASED) && message->lease.visible_at <= now))
+			continue;
+		if ((message->flags & MSG_SENT) ||
+			((message->flags & MSG_LEASED) && message->lease.visible_at <= now))
 			return false;
 	}
 	return true;
@@ -42,18 +39,129 @@ knows_groups(const Ring *ring)
 	return ring->is_grouped && ring->phase == RING_COMPLETE && !ring->has_cold;
 }
 
+/* ---- heads ---- */
+
 /*
- * Claim the heads of up to max groups behind the cursor, lowest first; fills
- * messages[] and groups[] (their hashes), moves the cursor and returns how many.
- * *is_exact false: the ring does not know the groups (any more); SQL must look.
+ * The first message of a group as this transaction sees it, or 0: what it has
+ * deleted itself stands before it no more.  Caller holds L4.
+ */
+static uint32
+own_first_member(uint32 group)
+{
+	uint32		slot = pgmq_tree_first_member(group);
+
+	while (slot != 0 && ring_slot(slot)->state == SLOT_DELETING &&
+		   ring_slot(slot)->u.o.owner == PGMQ_MY_PROC_NUMBER)
+		slot = pgmq_tree_next_member(group, ring_slot(slot)->msg_id, slot);
+	return slot;
+}
+
+/* The group of a message that we have deleted, as far as it is held; or 0. */
+static uint32
+group_of_deleted(Ring *ring, const XactMessage *message)
+{
+	if ((message->flags & (MSG_DELETED | MSG_SENT)) != MSG_DELETED || message->slot == 0)
+		return 0;
+	Assert(pgmq_xact_holds_slot(ring, message));
+	return ring_slot(message->slot)->group;
+}
+
+static int
+compare_heads(const void *a, const void *b)
+{
+	int64		id_a = ((const GroupHead *) a)->msg_id;
+	int64		id_b = ((const GroupHead *) b)->msg_id;
+
+	return id_a < id_b ? -1 : id_a > id_b;
+}
+
+/*
+ * The heads that this transaction's deletes uncover, which the others are not
+ * offered yet; ascending, palloc'd, perhaps repeated.  One hold of L4 each.
  */
 int
-pgmq_xact_take_heads(XactQueue *queue, ReadyCursor *cursor, int max,
-					 int *messages, uint64 *groups, bool *is_exact)
+pgmq_xact_own_heads(XactQueue *queue, GroupHead **heads)
+{
+	Ring	   *ring = queue->ring;
+	int			n = 0;
+
+	*heads = NULL;
+	for (int i = queue->first_message; i >= 0; i = pgmq_xact_message(i)->next)
+	{
+		uint32		group;
+		uint32		first = 0;
+		GroupHead	head;
+
+		if ((pgmq_xact_message(i)->flags & MSG_DELETED) == 0)
+			continue;
+		ring_lock(ring, LW_SHARED);
+		group = group_of_deleted(ring, pgmq_xact_message(i));
+		if (group != 0)
+			first = own_first_member(group);
+		if (first != 0)
+			head = (GroupHead) {ring_slot(first)->msg_id, pgmq_group_hash(group)};
+		ring_unlock(ring);
+		if (first == 0)
+			continue;
+		if (*heads == NULL)
+			*heads = palloc(queue->n_messages * sizeof(GroupHead));
+		(*heads)[n++] = head;
+	}
+	if (n > 1)
+		qsort(*heads, n, sizeof(GroupHead), compare_heads);
+	return n;
+}
+
+/* The next uncovered head behind an id, if it can be claimed; moves *next. */
+static uint32
+next_own_head(Ring *ring, const GroupHead *own, int n_own, int64 after, int *next)
+{
+	while (*next < n_own && own[*next].msg_id <= after)
+		(*next)++;
+	for (; *next < n_own; (*next)++)
+	{
+		uint32		group = pgmq_group_find(ring, own[*next].group_hash);
+		uint32		first = group == 0 ? 0 : own_first_member(group);
+
+		if (first != 0 && ring_slot(first)->state == SLOT_READY &&
+			ring_slot(first)->msg_id == own[*next].msg_id)
+			return group;
+	}
+	return 0;
+}
+
+/* The next group that may be read, with the cursor moved to its head, or 0. */
+static uint32
+next_head(Ring *ring, ReadyCursor *cursor, const GroupHead *own, int n_own, int *next_own)
+{
+	uint32		group = pgmq_tree_next(ring, TREE_HEADS, cursor->msg_id, cursor->slot);
+	uint32		own_group = next_own_head(ring, own, n_own, cursor->msg_id, next_own);
+
+	if (own_group != 0 &&
+		(group == 0 || own[*next_own].msg_id < pgmq_group_head_id(group)))
+	{
+		*cursor = (ReadyCursor) {own[*next_own].msg_id, own_group};
+		return own_group;
+	}
+	if (group != 0)
+		*cursor = (ReadyCursor) {pgmq_group_head_id(group), group};
+	return group;
+}
+
+/*
+ * Claim the heads of up to max groups behind the cursor, lowest first, among
+ * them the n_own of pgmq_xact_own_heads(); fills messages[] and groups[] (their
+ * hashes), moves the cursor and returns how many.  *is_exact false: the ring
+ * does not know the groups (any more); SQL must look.
+ */
+int
+pgmq_xact_take_heads(XactQueue *queue, ReadyCursor *cursor, const GroupHead *own,
+					 int n_own, int max, int *messages, uint64 *groups, bool *is_exact)
 {
 	Ring	   *ring = queue->ring;
 	RingRef		refs[RING_HEADS_BATCH];
 	int			n = 0;
+	int			next_own = 0;
 	uint32		group;
 
 	max = Min(max, RING_HEADS_BATCH);
@@ -62,12 +170,10 @@ pgmq_xact_take_heads(XactQueue *queue, ReadyCursor *cursor, int max,
 	ring_lock(ring, LW_EXCLUSIVE);
 	*is_exact = knows_groups(ring);
 	while (*is_exact && n < max &&
-		   (group = pgmq_tree_next(ring, TREE_HEADS, cursor->msg_id, cursor->slot)) != 0)
+		   (group = next_head(ring, cursor, own, n_own, &next_own)) != 0)
 	{
-		uint32		head = pgmq_tree_first_member(group);
+		uint32		head = own_first_member(group);
 
-		cursor->msg_id = pgmq_group_head_id(group);
-		cursor->slot = group;
 		if (ring_slot(head)->lockers > 0)
 			continue;
 		pgmq_xact_hold_to_look(ring, head);
@@ -79,6 +185,8 @@ pgmq_xact_take_heads(XactQueue *queue, ReadyCursor *cursor, int max,
 		messages[i] = pgmq_xact_message_of_slot(queue, &refs[i]);
 	return n;
 }
+
+/* ---- what follows ---- */
 
 /*
  * Claim up to max further ready messages of a group, lowest first, behind

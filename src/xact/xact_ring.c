@@ -8,6 +8,7 @@
  */
 #include "common/compat.h"
 
+#include "common/clock.h"
 #include "utils/timestamp.h"
 #include "xact/xact_internal.h"
 
@@ -47,6 +48,8 @@ pgmq_xact_keep_groups(XactQueue *queue)
 {
 	Ring	   *ring = queue->ring;
 
+	if (pgmq_xact_keeps_groups(queue))
+		return;
 	ring_lock(ring, LW_EXCLUSIVE);
 	if (!ring->is_grouped)
 	{
@@ -372,7 +375,7 @@ void
 pgmq_xact_settle(XactQueue *queue, const SlotCopy *copy, const ScannedRow *row)
 {
 	Ring	   *ring = queue->ring;
-	TimestampTz now = GetCurrentTimestamp();
+	TimestampTz now = pgmq_clock_now();
 	uint32		chain = 0;
 	uint32		slot;
 	WakeList	wake;
@@ -433,6 +436,25 @@ add_own(XactQueue *queue, TimestampTz now, QueueCounts *counts)
 	}
 }
 
+/*
+ * How many messages that another transaction decides about are not visible
+ * yet; negative where there are too many to look at under L4.
+ */
+static int
+limbo_waiting(const Ring *ring, TimestampTz now)
+{
+	uint32		slot = pgmq_tree_first(ring, TREE_LIMBO);
+	int			n = 0;
+
+	if (ring->counts[TREE_LIMBO] > RING_BATCH_SLOTS)
+		return -1;
+	for (; slot != 0;
+		 slot = pgmq_tree_next(ring, TREE_LIMBO, ring_slot(slot)->u.o.owner, slot))
+		if (!ring_slot(slot)->limbo_insert && ring_slot(slot)->visible_at > now)
+			n++;
+	return n;
+}
+
 /* The queue's length as this transaction sees it.  O(1) but for its own. */
 void
 pgmq_xact_counts(XactQueue *queue, TimestampTz now, QueueCounts *counts)
@@ -440,6 +462,7 @@ pgmq_xact_counts(XactQueue *queue, TimestampTz now, QueueCounts *counts)
 	Ring	   *ring = queue->ring;
 	WakeList	wake;
 	int			moved;
+	int			undecided;
 
 	do
 	{
@@ -448,14 +471,35 @@ pgmq_xact_counts(XactQueue *queue, TimestampTz now, QueueCounts *counts)
 		moved = pgmq_ring_mature(ring, now, RING_BATCH_SLOTS);
 		if (moved > 0)
 			pgmq_ring_wake(ring, moved, &wake);
+		undecided = limbo_waiting(ring, now);
 		counts->length = (int64) ring->counts[TREE_BY_ID] - ring->n_limbo_inserts;
-		counts->visible_length = counts->length - ring->counts[TREE_WAITING];
+		counts->visible_length = counts->length - ring->counts[TREE_WAITING] - undecided;
 		counts->is_exact = ring->phase == RING_COMPLETE && !ring->has_cold &&
-			!queue->is_collapsed && !queue->must_rebuild;
+			undecided >= 0 && !queue->is_collapsed && !queue->must_rebuild;
 		add_own(queue, now, counts);
 		ring_unlock(ring);
 		pgmq_wake_all(&wake);
 	} while (moved == RING_BATCH_SLOTS);
+}
+
+/*
+ * Own messages stand in for a slot behind all slots of their msg_id: an updated
+ * row has both, the slot for what it was before.
+ */
+static uint32
+own_rank(bool want_last)
+{
+	return want_last ? 0 : PG_UINT32_MAX;
+}
+
+static bool
+own_is_beyond(int64 msg_id, bool want_last, const MessageRef *beyond)
+{
+	if (beyond == NULL)
+		return true;
+	if (msg_id == beyond->msg_id)
+		return beyond->slot != own_rank(want_last);
+	return want_last ? msg_id < beyond->msg_id : msg_id > beyond->msg_id;
 }
 
 /* The own, live, unpublished message with the lowest or highest id. */
@@ -470,16 +514,15 @@ own_end_id(XactQueue *queue, bool want_last, const MessageRef *beyond,
 		XactMessage *message = &pgmq_xact.messages[i];
 		int64		id = message->msg_id;
 
-		if ((message->flags & MSG_SENT) == 0 || (message->flags & MSG_DELETED))
-			continue;
-		if (beyond != NULL && (want_last ? id >= beyond->msg_id : id <= beyond->msg_id))
+		if ((message->flags & MSG_SENT) == 0 || (message->flags & MSG_DELETED) ||
+			!own_is_beyond(id, want_last, beyond))
 			continue;
 		if (found && (want_last ? id <= ref->msg_id : id >= ref->msg_id))
 			continue;
 		found = true;
 		ref->msg_id = id;
 		ref->tid = message->tid;
-		ref->slot = 0;
+		ref->slot = own_rank(want_last);
 	}
 	return found;
 }

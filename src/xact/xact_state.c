@@ -15,6 +15,7 @@
 
 #include "access/xact.h"
 #include "access/xlog.h"
+#include "common/clock.h"
 #include "utils/hsearch.h"
 #include "utils/memutils.h"
 #include "utils/timestamp.h"
@@ -516,7 +517,7 @@ undo_queue(XactChange *change)
 void
 pgmq_xact_undo_changes(int nest_level)
 {
-	TimestampTz now = GetCurrentTimestamp();
+	TimestampTz now = pgmq_clock_now();
 	WakeList	wake;
 
 	while (pgmq_xact.n_changes > 0 &&

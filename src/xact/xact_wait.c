@@ -17,6 +17,7 @@
  */
 #include "common/compat.h"
 
+#include "common/clock.h"
 #include "pgstat.h"
 #include "storage/latch.h"
 #include "utils/timestamp.h"
@@ -39,14 +40,20 @@ begin_sleep(XactQueue *queue, bool met_locked)
 {
 	Ring	   *ring = queue->ring;
 	bool		is_quiet;
+	WakeList	wake;
 
+	wake.n = 0;
 	ring_lock(ring, LW_EXCLUSIVE);
 	is_quiet = ring->phase == RING_COMPLETE &&
 		ring->ready_seq == queue->seen_ready_seq &&
 		(met_locked || ring->refused_seq == queue->seen_refused_seq + queue->own_refusals);
 	if (is_quiet)
-		pgmq_ring_wait_begin(ring, met_locked);
+	{
+		pgmq_ring_wait_begin(ring, queue->seen_ready_seq, met_locked);
+		pgmq_ring_wake_unseen(ring, &wake);
+	}
 	ring_unlock(ring);
+	pgmq_wake_all(&wake);
 	if (is_quiet)
 		pgmq_xact.waiting = queue;
 	return is_quiet;
@@ -70,14 +77,14 @@ sleep_is_over(XactQueue *queue, TimestampTz deadline, TimestampTz *until)
 	ring_lock(ring, LW_EXCLUSIVE);
 	if (pgmq_ring_is_first_waiter(ring))
 	{
-		TimestampTz event = pgmq_ring_next_event(ring);
+		TimestampTz event = pgmq_clock_real_time(pgmq_ring_next_event(ring));
 
 		*until = Min(deadline, event);
 		is_over |= event <= now || ring->phase != RING_COMPLETE;
 	}
 	if (is_over)
 	{
-		int			moved = pgmq_ring_mature(ring, now, RING_BATCH_SLOTS);
+		int			moved = pgmq_ring_mature(ring, pgmq_clock_now(), RING_BATCH_SLOTS);
 
 		(void) pgmq_ring_wait_end(ring);
 		if (moved > 1)
