@@ -27,7 +27,7 @@ use Time::HiRes qw(time usleep);
 
 my $n_groups = 200;
 my $n_consumers = 8;
-my $seconds = $ENV{PGMQ_GROUPED_SECONDS} // 5;
+my $seconds = $ENV{PGMQ_GROUPED_SECONDS} // 4;
 my $sleep_ms = 20_000;	# poll interval: who is not woken looks again far too late
 
 my $seed = random_seed();

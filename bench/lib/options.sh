@@ -4,7 +4,7 @@ usage() {
 	cat <<-'TEXT'
 		usage: bench/run [WORKLOAD ...] [OPTION ...]
 
-		WORKLOAD is W1, W2, W3, W6; without one, all of them.
+		WORKLOAD is W1, W2, W3, W6, W8; without one, all of them.
 
 		  --quick            one repetition, short and small; to see that it works
 		  --reps N           repetitions of each cell (3; quick 1)
@@ -17,7 +17,7 @@ usage() {
 		  --sides "S ..."    of hot heap floor upstream ("hot heap floor")
 		  --without-hot      the same as --sides "heap floor"
 		  --upstream FILE    also measure the SQL-only pgmq, from its SQL file
-		  --sampling R       share of calls whose latency is logged (0.2; W6 1)
+		  --sampling R       share of calls whose latency is logged (0.2; W6, W8 1)
 		  --destdir DIR      use the extension installed under DIR
 		  --system           use the extension installed in the server
 		                     (default: build this checkout into the scratch folder)

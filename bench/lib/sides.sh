@@ -86,6 +86,13 @@ queue_fill() {
 	WANT_READY[$queue]=$((WANT_READY[$queue] + n))
 }
 
+# So many messages in each of so many groups, dealt out in turn.
+queue_fill_groups() {
+	local queue=$1 n_groups=$2 per_group=$3
+	sql "$DATABASE" "CALL bench.fill_groups('$SCHEMA', '$queue', $n_groups, $per_group, '$PAYLOAD');"
+	WANT_READY[$queue]=$((WANT_READY[$queue] + n_groups * per_group))
+}
+
 queue_top_up() {
 	queue_fill "$1" $(($2 - WANT_READY[$1]))
 }

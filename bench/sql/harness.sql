@@ -35,6 +35,22 @@ BEGIN
 	END LOOP;
 END $$;
 
+-- Send copies of a message to each of n_groups, one in turn, until each has per_group.
+CREATE PROCEDURE bench.fill_groups(side_schema text, queue_name text, n_groups integer, per_group integer, msg jsonb) LANGUAGE plpgsql AS $$
+DECLARE
+	batch_size CONSTANT integer := 1000;
+	n CONSTANT integer := n_groups * per_group;
+	headers jsonb[];
+BEGIN
+	FOR i IN 0 .. n - 1 BY batch_size LOOP
+		SELECT array_agg(jsonb_build_object('x-pgmq-group', 'group ' || 1 + j % n_groups) ORDER BY j)
+			INTO headers FROM generate_series(i, least(n, i + batch_size) - 1) AS j;
+		EXECUTE format('SELECT count(*) FROM %I.send_batch($1, $2, $3)', side_schema)
+			USING queue_name, array_fill(msg, ARRAY[cardinality(headers)]), headers;
+		COMMIT;
+	END LOOP;
+END $$;
+
 -- Lease the n messages at the head for a day.
 CREATE PROCEDURE bench.lease(side_schema text, queue_name text, n bigint) LANGUAGE plpgsql AS $$
 DECLARE

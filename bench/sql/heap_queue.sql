@@ -68,6 +68,21 @@ BEGIN
 		bench_heap.table_of(queue_name)) USING msgs, clock_timestamp();
 END $$;
 
+CREATE FUNCTION bench_heap.send(queue_name text, msg jsonb, headers jsonb) RETURNS SETOF bigint LANGUAGE plpgsql AS $$
+BEGIN
+	RETURN QUERY EXECUTE format(
+		'INSERT INTO bench_heap.%I (vt, message, headers) VALUES (clock_timestamp(), $1, $2) RETURNING msg_id',
+		bench_heap.table_of(queue_name)) USING msg, headers;
+END $$;
+
+CREATE FUNCTION bench_heap.send_batch(queue_name text, msgs jsonb[], headers jsonb[]) RETURNS SETOF bigint LANGUAGE plpgsql AS $$
+BEGIN
+	RETURN QUERY EXECUTE format(
+		'INSERT INTO bench_heap.%I (vt, message, headers)
+		 SELECT $3, u.m, u.h FROM unnest($1, $2) AS u(m, h) RETURNING msg_id',
+		bench_heap.table_of(queue_name)) USING msgs, headers, clock_timestamp();
+END $$;
+
 CREATE FUNCTION bench_heap.read(queue_name text, vt integer, qty integer)
 RETURNS SETOF bench_heap.message_record LANGUAGE plpgsql AS $$
 BEGIN
@@ -77,6 +92,39 @@ BEGIN
 			WHERE c.vt <= clock_timestamp()
 			ORDER BY c.msg_id
 			LIMIT $1
+			FOR UPDATE SKIP LOCKED)
+		 UPDATE bench_heap.%1$I m
+		 SET read_ct = m.read_ct + 1,
+			 last_read_at = clock_timestamp(),
+			 vt = clock_timestamp() + make_interval(secs => $2)
+		 FROM claimed
+		 WHERE m.msg_id = claimed.msg_id
+		 RETURNING m.msg_id, m.read_ct, m.enqueued_at, m.last_read_at, m.vt, m.message, m.headers',
+		bench_heap.table_of(queue_name)) USING qty, vt;
+END $$;
+
+-- By group: the heads of all groups whose first message may be read are locked,
+-- then messages are taken group by group.
+CREATE FUNCTION bench_heap.read_grouped(queue_name text, vt integer, qty integer)
+RETURNS SETOF bench_heap.message_record LANGUAGE plpgsql AS $$
+BEGIN
+	RETURN QUERY EXECUTE format(
+		'WITH heads AS (
+			SELECT h.headers ->> ''x-pgmq-group'' AS grp,
+				CASE WHEN min(h.msg_id) = min(h.msg_id) FILTER (WHERE h.vt <= clock_timestamp()) THEN min(h.msg_id) END AS head
+			FROM bench_heap.%1$I h GROUP BY 1),
+		 locked AS (
+			SELECT l.msg_id FROM bench_heap.%1$I l
+			WHERE l.msg_id IN (SELECT head FROM heads) AND l.vt <= clock_timestamp()
+			FOR UPDATE SKIP LOCKED),
+		 wanted AS (
+			SELECT w.msg_id FROM bench_heap.%1$I w JOIN heads h ON w.headers ->> ''x-pgmq-group'' = h.grp
+			WHERE w.vt <= clock_timestamp() AND h.head IN (SELECT l.msg_id FROM locked l)
+			ORDER BY h.head, w.msg_id
+			LIMIT $1),
+		 claimed AS (
+			SELECT c.msg_id FROM bench_heap.%1$I c
+			WHERE c.msg_id IN (SELECT w.msg_id FROM wanted w) AND c.vt <= clock_timestamp()
 			FOR UPDATE SKIP LOCKED)
 		 UPDATE bench_heap.%1$I m
 		 SET read_ct = m.read_ct + 1,
