@@ -28,7 +28,7 @@ my $has_notifications = $node->safe_psql('fresh', q{SELECT to_regproc('pgmq.noti
 my $members = q{
 SET search_path = pg_catalog;
 SELECT 'function', p.oid::regprocedure, pg_get_function_arguments(p.oid), pg_get_function_result(p.oid),
-		p.provolatile, p.prosrc, l.lanname, m.objid IS NOT NULL
+		p.provolatile, p.proparallel, p.proisstrict, p.prosecdef, p.procost, p.prorows, p.prosrc, l.lanname, m.objid IS NOT NULL
 	FROM pg_proc p JOIN pg_language l ON l.oid = p.prolang LEFT JOIN pg_depend m ON m.objid = p.oid AND m.deptype = 'e'
 	WHERE p.pronamespace = 'pgmq'::regnamespace AND p.proname <> 'wrapper' ORDER BY p.oid::regprocedure::text;
 SELECT 'column', c.relname, row_number() OVER w, a.attname, format_type(a.atttypid, a.atttypmod), a.attnotnull,
@@ -43,7 +43,8 @@ SELECT 'constraint', conrelid::regclass, conname, pg_get_constraintdef(oid) FROM
 	WHERE conrelid IN (to_regclass('pgmq.meta'), to_regclass('pgmq.notify_insert_throttle'), to_regclass('pgmq.topic_bindings'))
 		AND contype <> 'n' ORDER BY 3;
 SELECT 'dumped', c FROM pg_extension, unnest(extconfig::regclass[]::text[]) c WHERE extname = 'pgmq' ORDER BY 2;
-SELECT 'member', count(*) FROM pg_depend d WHERE d.deptype = 'e' AND refobjid = (SELECT oid FROM pg_extension WHERE extname = 'pgmq');
+SELECT 'member', classid::regclass, count(*) FROM pg_depend d WHERE d.deptype = 'e' AND classid <> 'pg_type'::regclass AND refobjid = (SELECT oid FROM pg_extension WHERE extname = 'pgmq')
+	GROUP BY classid ORDER BY classid;
 SELECT 'monitor', relname, has_table_privilege('pg_monitor', oid, 'SELECT') FROM pg_class
 	WHERE relnamespace = 'pgmq'::regnamespace AND relname IN ('meta', 'notify_insert_throttle', 'topic_bindings') ORDER BY 2;
 SELECT 'default privileges', count(*) FROM pg_default_acl;
