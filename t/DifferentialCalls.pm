@@ -194,6 +194,15 @@ sub ids
 	return 'ARRAY[' . join(', ', @ids) . ']::bigint[]';
 }
 
+# What a heap queue's read locks FOR UPDATE, a hot one's leaves FOR NO KEY UPDATE when it is
+# prepared: key share locks tell.
+sub lock_mode
+{
+	my ($self) = @_;
+
+	return one_of('UPDATE', 'NO KEY UPDATE', 'SHARE', $self->{is_alone} ? 'KEY SHARE' : 'SHARE');
+}
+
 # The trailing arguments of a send
 sub send_args
 {
@@ -304,7 +313,7 @@ my @calls = (
 	[ 1, undef, sub { my $g = shift; my $t = $g->table; sprintf 'DELETE FROM %s WHERE msg_id = %s RETURNING msg_id, read_ct, last_read_at, vt', $t, $g->id } ],
 	[ 0.3, undef, sub { my $g = shift; sprintf 'WITH d AS (DELETE FROM %s WHERE vt <= %s AND read_ct > 2 RETURNING msg_id) SELECT * FROM d ORDER BY 1', $g->table, $g->instant } ],
 	[ 2, undef, sub { my $g = shift; my $t = $g->table;
-		sprintf "SELECT $row FROM %s WHERE vt <= %s ORDER BY msg_id LIMIT %d FOR %s %s", $t, $g->instant(0), one_of(1, 2, 5), one_of('UPDATE', 'NO KEY UPDATE', 'SHARE', 'KEY SHARE'), one_of('SKIP LOCKED', 'NOWAIT', '') } ],
+		sprintf "SELECT $row FROM %s WHERE vt <= %s ORDER BY msg_id LIMIT %d FOR %s %s", $t, $g->instant(0), one_of(1, 2, 5), $g->lock_mode, one_of('SKIP LOCKED', 'NOWAIT', '') } ],
 	[ 1, undef, sub { my $g = shift; my $t = $g->table; sprintf "SELECT $row FROM %s WHERE msg_id = %s", $t, $g->id } ],
 	[ 1, undef, sub { my $g = shift; sprintf 'SELECT count(*), count(last_read_at), sum(read_ct), min(vt), max(vt) FROM %s WHERE vt > %s', $g->table, $g->instant } ],
 	[ 0.5, undef, sub { my $g = shift; sprintf 'SELECT msg_id, read_ct, last_read_at, vt, length(message::text), headers, archived_at <= now() FROM %s ORDER BY msg_id DESC LIMIT 5', table_of('a', queue()) } ],
