@@ -18,7 +18,8 @@ INSERT INTO pgmq.q_conv (vt, message) VALUES ('-infinity', NULL);
 COMMENT ON COLUMN pgmq.q_conv.vt IS 'visible from';
 GRANT SELECT (message) ON pgmq.q_conv TO pg_monitor;
 CREATE TABLE before AS SELECT * FROM pgmq.q_conv;
-CREATE VIEW now_not_before AS (TABLE pgmq.q_conv EXCEPT TABLE before) UNION ALL (TABLE before EXCEPT TABLE pgmq.q_conv);
+CREATE FUNCTION pg_temp.now_not_before() RETURNS SETOF text LANGUAGE sql AS $$
+  SELECT d::text FROM ((TABLE pgmq.q_conv EXCEPT TABLE before) UNION ALL (TABLE before EXCEPT TABLE pgmq.q_conv)) d $$;
 CREATE VIEW about AS SELECT 'pgmq.q_conv'::regclass::oid, attname, attacl, col_description(attrelid, attnum) FROM pg_attribute WHERE attrelid = 'pgmq.q_conv'::regclass AND attnum > 0;
 CREATE TABLE about_before AS TABLE about;
 
@@ -27,14 +28,14 @@ SELECT pg_temp.storage('conv');
 SELECT pgmq.convert_queue('conv', 'hot');
 SELECT pg_temp.storage('conv');
 SELECT count(*) FROM pgmq.q_conv;
-TABLE now_not_before;
+SELECT pg_temp.now_not_before();
 TABLE about EXCEPT TABLE about_before;
 SELECT queue_length, queue_visible_length, total_messages, newest_msg_age_sec >= 0 FROM pgmq.metrics('conv');
 SELECT * FROM pgmq.check_queue('conv');
 SELECT pgmq.convert_queue('conv', 'hot');
 SELECT pgmq.convert_queue('CONV', 'heap');
 SELECT pg_temp.storage('conv');
-TABLE now_not_before;
+SELECT pg_temp.now_not_before();
 TABLE about EXCEPT TABLE about_before;
 SELECT pgmq.convert_queue('conv', 'heap');
 
@@ -77,6 +78,6 @@ SELECT pgmq.convert_queue('conv', 'hot');
 SELECT msg_id, message FROM pgmq.read('conv', 0, 1);
 SELECT * FROM pgmq.check_queue('conv');
 RESET pgmq.queue_storage;
-DROP VIEW now_not_before, about;
+DROP VIEW about;
 SELECT pgmq.drop_queue('conv');
 DROP TABLE before, about_before;

@@ -3,7 +3,7 @@
 -- complain if script is sourced in psql, rather than via CREATE EXTENSION
 \echo Use "CREATE EXTENSION pgmq" to load this file. \quit
 
-DO $$
+DO $$ -- not in updates
 BEGIN
     IF pg_catalog.to_regclass('pgmq.meta') IS NOT NULL THEN
         RAISE EXCEPTION 'schema pgmq holds a pgmq that is no extension'
@@ -521,7 +521,7 @@ LANGUAGE C STABLE COST 100;
 
 -- Who may create extensions but is no superuser owns what the script makes for him, but
 -- for the access method.
-DO $$
+DO $$ -- not in updates
 DECLARE
     owner pg_catalog.regrole := (SELECT extowner::pg_catalog.regrole
         FROM pg_catalog.pg_extension WHERE extname OPERATOR(pg_catalog.=) 'pgmq');
@@ -535,7 +535,8 @@ BEGIN
               AND d.deptype OPERATOR(pg_catalog.=) 'e',
             pg_catalog.pg_identify_object(d.classid, d.objid, 0) i
           WHERE e.extname OPERATOR(pg_catalog.=) 'pgmq'
-            AND i.type OPERATOR(pg_catalog.<>) 'access method'
+            AND (i.type OPERATOR(pg_catalog.=) ANY ('{function,table}'::pg_catalog.text[])
+              OR d.objid OPERATOR(pg_catalog.=) ANY ('{pgmq.message_record,pgmq.queue_record,pgmq.metrics_result}'::pg_catalog.regtype[]))
             AND i.identity OPERATOR(pg_catalog.!~) 'pgmq_tableam_handler'
             AND owner OPERATOR(pg_catalog.<>) current_user::pg_catalog.regrole
     LOOP

@@ -5,7 +5,8 @@
 #   @NEW_OBJECTS@    every statement, such that it replaces or keeps what is there
 #
 # Not among the latter are types and privileges, which upgrade.sql.in sees to, and DO
-# blocks, which are about a fresh installation.  A statement ends with ";" at the end of a line.
+# blocks marked "-- not in updates" in their first line.  A statement ends with ";" at the
+# end of a line.
 
 function is_in_body(text) {
 	return gsub(/\$[A-Za-z0-9_]*\$/, "&", text) % 2
@@ -21,7 +22,7 @@ function add(statement, changed) {
 		sub(/TABLE/, "TABLE IF NOT EXISTS", statement)
 	else if (statement ~ /^CREATE INDEX/)
 		sub(/INDEX/, "INDEX IF NOT EXISTS", statement)
-	else if (statement ~ /^(CREATE TYPE|GRANT|DO) /)
+	else if (statement ~ /^(CREATE TYPE|GRANT) / || statement ~ /^DO [^\n]*-- not in updates/)
 		return
 	new_objects = new_objects statement "\n"
 }

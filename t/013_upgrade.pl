@@ -28,7 +28,7 @@ my $has_notifications = $node->safe_psql('fresh', q{SELECT to_regproc('pgmq.noti
 my $members = q{
 SET search_path = pg_catalog;
 SELECT 'function', p.oid::regprocedure, pg_get_function_arguments(p.oid), pg_get_function_result(p.oid),
-		p.provolatile, p.prosrc, l.lanname, m.objid IS NOT NULL
+		p.provolatile, p.proparallel, p.proisstrict, p.prosecdef, p.procost, p.prorows, p.prosrc, l.lanname, m.objid IS NOT NULL
 	FROM pg_proc p JOIN pg_language l ON l.oid = p.prolang LEFT JOIN pg_depend m ON m.objid = p.oid AND m.deptype = 'e'
 	WHERE p.pronamespace = 'pgmq'::regnamespace AND p.proname <> 'wrapper' ORDER BY p.oid::regprocedure::text;
 SELECT 'column', c.relname, row_number() OVER w, a.attname, format_type(a.atttypid, a.atttypmod), a.attnotnull,
@@ -43,7 +43,8 @@ SELECT 'constraint', conrelid::regclass, conname, pg_get_constraintdef(oid) FROM
 	WHERE conrelid IN (to_regclass('pgmq.meta'), to_regclass('pgmq.notify_insert_throttle'), to_regclass('pgmq.topic_bindings'))
 		AND contype <> 'n' ORDER BY 3;
 SELECT 'dumped', c FROM pg_extension, unnest(extconfig::regclass[]::text[]) c WHERE extname = 'pgmq' ORDER BY 2;
-SELECT 'member', count(*) FROM pg_depend d WHERE d.deptype = 'e' AND refobjid = (SELECT oid FROM pg_extension WHERE extname = 'pgmq');
+SELECT 'member', classid::regclass, count(*) FROM pg_depend d WHERE d.deptype = 'e' AND classid <> 'pg_type'::regclass AND refobjid = (SELECT oid FROM pg_extension WHERE extname = 'pgmq')
+	GROUP BY classid ORDER BY classid;
 SELECT 'monitor', relname, has_table_privilege('pg_monitor', oid, 'SELECT') FROM pg_class
 	WHERE relnamespace = 'pgmq'::regnamespace AND relname IN ('meta', 'notify_insert_throttle', 'topic_bindings') ORDER BY 2;
 SELECT 'default privileges', count(*) FROM pg_default_acl;
@@ -272,6 +273,38 @@ foreach my $version (qw(1.5.1 1.13.1))
 		"$version: what users have in the schema is left alone");
 	check_conversion($db, "$version, unpackaged");
 }
+# ---- who is no superuser may do it, in a database of his ----
+
+my $as_keeper = 'SET ROLE keeper;';
+my $owners = q{SELECT count(*) FILTER (WHERE o.owner = 'keeper'::regrole) > 70, string_agg(o.name, ' ') FILTER (WHERE o.owner <> 'keeper'::regrole)
+	FROM (SELECT proowner, proname::text FROM pg_proc WHERE pronamespace = 'pgmq'::regnamespace
+		UNION ALL SELECT relowner, relname FROM pg_class WHERE relnamespace = 'pgmq'::regnamespace) o(owner, name)};
+my $use = q{SELECT pgmq.create('mine'); SELECT send FROM pgmq.send('mine', '1'); SELECT msg_id FROM pgmq.read('mine', 0, 1);
+	SELECT pgmq.convert_queue('mine', 'heap'); SELECT pgmq.convert_queue('mine', 'hot'); SELECT * FROM pgmq.check_queue('mine')};
+
+$node->safe_psql('postgres', 'CREATE DATABASE his OWNER keeper');
+is($node->safe_psql('his', "$as_keeper CREATE EXTENSION pgmq; $use"), "\n1\n1\n\n", 'an owner of a database installs and uses it');
+is($node->safe_psql('his', $owners), 't|pgmq_tableam_handler', 'and owns what was made');
+
+make_version($node, 'his_old', '1.9.0');
+$node->safe_psql('his_old', q{
+ALTER DATABASE his_old OWNER TO keeper;
+ALTER SCHEMA pgmq OWNER TO keeper;
+UPDATE pg_extension SET extowner = 'keeper'::regrole WHERE extname = 'pgmq';
+DO $$
+DECLARE
+	o record;
+BEGIN
+	FOR o IN SELECT i.type, i.identity FROM pg_depend d, pg_identify_object(d.classid, d.objid, 0) i
+		WHERE d.refclassid = 'pg_extension'::regclass AND d.deptype = 'e' AND i.identity ~ '^pgmq' AND i.identity !~ '\[\]$'
+			AND (i.type <> 'type' OR i.identity ~ '_(record|result)$')
+	LOOP
+		EXECUTE format('ALTER %s %s OWNER TO keeper', o.type, o.identity);
+	END LOOP;
+END $$});
+is($node->safe_psql('his_old', "$as_keeper ALTER EXTENSION pgmq UPDATE; $use"), "\n1\n1\n\n", 'and updates it');
+is($node->safe_psql('his_old', $owners), 't|pgmq_tableam_handler', 'and owns what is new');
+
 ($status, undef, $err) = $node->psql('postgres', q{DROP EXTENSION pgmq; CREATE EXTENSION pgmq VERSION 'unpackaged'});
 like($err, qr/schema pgmq holds no SQL-only pgmq/, 'nothing to adopt');
 

@@ -152,6 +152,7 @@ BEGIN
 	FOR o IN SELECT i.type, i.identity FROM pg_depend d, pg_identify_object(d.classid, d.objid, 0) i
 		WHERE d.refclassid = 'pg_extension'::regclass AND d.deptype = 'e'
 			AND d.refobjid = (SELECT oid FROM pg_extension WHERE extname = 'pgmq')
+			AND (i.type <> 'type' OR i.identity ~ '_(record|result)$')
 		ORDER BY i.type <> 'access method', i.type <> 'function', i.type <> 'table'
 	LOOP
 		EXECUTE format('ALTER EXTENSION pgmq DROP %s %s', o.type, o.identity);

@@ -416,7 +416,7 @@ rewrite_as_heap(Oid relid)
 
 	/* The stored rows must say all that the ring knows better. */
 	pgmq_am_flush_leases(rel);
-	if (queue != NULL)
+	if (pgmq_xact_queue_is_usable(queue))
 		pgmq_am_settle_all(rel, queue);
 	pgmq_xact_note_drop(&REL_LOCATOR(rel), relid);
 	table_close(rel, NoLock);
