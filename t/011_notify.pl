@@ -133,6 +133,11 @@ hears("SELECT pgmq.send('Mixed', '1'); SELECT pgmq.send('mixed', '2'); SELECT pg
 create('hot', 'hot', 0);
 hears("BEGIN; SELECT pgmq.send('mixed', '1'); SELECT pgmq.send('hot', '1'); COMMIT", 'Mixed hot', 'two queues in a transaction');
 
+# Topics
+$node->safe_psql('postgres', q{SELECT pgmq.bind_topic('a.*', 'hot'), pgmq.bind_topic('a.#', 'Mixed')});
+$node->safe_psql('postgres', q{SELECT pgmq.send_topic('a.b', '1'); SELECT * FROM pgmq.send_batch_topic('a.b.c', '{1,2}')});
+is(join(' ', sort split / /, heard()), 'Mixed Mixed hot', 'topics');
+
 # A commit that fails after it has notified has not; the next one does
 sub commit_late
 {

@@ -354,7 +354,11 @@ pgmq_am_stamp_throttle(Oid relid, ThrottleRow *row, TimestampTz now)
 	else if (row->interval_ms <= 0 && !RelationNeedsWAL(rel) && !is_stamp_indexed(rel))
 		stamp_in_place(rel, row, now);
 	else
+	{
+		PushActiveSnapshot(GetLatestSnapshot());	/* as index entries may want */
 		stamp_by_update(rel, row, now);
+		PopActiveSnapshot();
+	}
 	relation_close(rel, NoLock);
 }
 

@@ -178,12 +178,18 @@ check_interval(FunctionCallInfo fcinfo, bool tell_value)
 			 errmsg("throttle_interval_ms must be non-negative")));
 }
 
+/*
+ * Under the lock of the queue's name: two DROP TRIGGER at the same time would
+ * deadlock, each holding what the other wants.
+ */
 static void
 disable(text *queue_name)
 {
 	Oid			types[1] = {TEXTOID};
 	Datum		values[1] = {PointerGetDatum(queue_name)};
 
+	(void) pgmq_sql_one("SELECT pgmq.acquire_queue_lock($1)", 1, types, values, NULL, false,
+						NULL, NULL);
 	pgmq_sql_ddl("DROP TRIGGER IF EXISTS " TRIGGER_NAME " ON pgmq.%s",
 				 quote_identifier(pgmq_table_name(queue_name, 'q')));
 	(void) pgmq_sql_one("DELETE FROM pgmq.notify_insert_throttle "
