@@ -17,6 +17,13 @@ below = $(patsubst $(here)/%,%,$(wildcard $(addprefix $(here)/,$(1))))
 EXTENSION = pgmq
 MODULE_big = pgmq
 DATA = $(call below,sql/pgmq--*.sql)
+# Update scripts, of one text, from each version of the SQL-only pgmq, and from one that
+# is no extension ("unpackaged")
+RELEASED = 1.5.0 1.5.1 1.5.2 1.6.0 1.6.1 1.7.0 1.8.0 1.8.1 1.9.0 1.10.0 1.10.1 \
+	1.11.0 1.11.1 1.12.0 1.13.0 1.13.1
+version := $(shell sed -n "s/^default_version = '\(.*\)'/\1/p" $(here)/pgmq.control)
+updates = $(patsubst %,pgmq--%--$(version).sql,$(RELEASED) unpackaged)
+DATA_built = $(updates) pgmq--unpackaged.sql
 OBJS = $(patsubst %.c,%.o,$(call below,src/*.c src/*/*.c))
 
 PG_CPPFLAGS = -I$(here)/src $(if $(ASSERT),-DUSE_ASSERT_CHECKING)
@@ -65,6 +72,12 @@ include $(PGXS)
 
 # Compile, do not link
 objects: $(OBJS)
+
+$(updates): $(addprefix $(here)/sql/,upgrade.awk upgrade.sql.in pgmq--$(version).sql)
+	awk -f $(here)/sql/upgrade.awk $(here)/sql/pgmq--$(version).sql $(here)/sql/upgrade.sql.in >$@
+
+pgmq--unpackaged.sql: $(addprefix $(here)/sql/,upgrade.awk unpackaged.sql.in pgmq--$(version).sql)
+	awk -f $(here)/sql/upgrade.awk $(here)/sql/pgmq--$(version).sql $(here)/sql/unpackaged.sql.in >$@
 
 # PGXS follows no #include; headers are few, so each object depends on all.
 # A VPATH build has to make folders, by absolute name lest VPATH finds the sources'.

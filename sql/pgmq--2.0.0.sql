@@ -3,6 +3,15 @@
 -- complain if script is sourced in psql, rather than via CREATE EXTENSION
 \echo Use "CREATE EXTENSION pgmq" to load this file. \quit
 
+DO $$
+BEGIN
+    IF pg_catalog.to_regclass('pgmq.meta') IS NOT NULL THEN
+        RAISE EXCEPTION 'schema pgmq holds a pgmq that is no extension'
+            USING ERRCODE = 'duplicate_object',
+                HINT = 'To adopt it: CREATE EXTENSION pgmq VERSION ''unpackaged''; ALTER EXTENSION pgmq UPDATE;';
+    END IF;
+END $$;
+
 -- ---- the table access method of hot queues ----
 
 CREATE FUNCTION pgmq.pgmq_tableam_handler(internal)
@@ -86,6 +95,13 @@ LANGUAGE C;
 CREATE FUNCTION pgmq.acquire_queue_lock(queue_name TEXT)
 RETURNS VOID
 AS 'MODULE_PATHNAME', 'pgmq_acquire_queue_lock'
+LANGUAGE C;
+
+-- ---- storage ----
+
+CREATE FUNCTION pgmq.convert_queue(queue_name TEXT, storage TEXT)
+RETURNS VOID
+AS 'MODULE_PATHNAME', 'pgmq_convert_queue'
 LANGUAGE C;
 
 -- ---- the life of a queue ----
@@ -460,6 +476,45 @@ RETURNS TABLE (msg_id BIGINT, tid TID, problem TEXT)
 AS 'MODULE_PATHNAME', 'pgmq_check_queue'
 LANGUAGE C;
 
+-- ---- notifications ----
+
+CREATE UNLOGGED TABLE pgmq.notify_insert_throttle (
+    queue_name VARCHAR UNIQUE NOT NULL
+        CONSTRAINT notify_insert_throttle_meta_queue_name_fk
+        REFERENCES pgmq.meta (queue_name) ON DELETE CASCADE,
+    throttle_interval_ms INTEGER NOT NULL DEFAULT 0,
+    last_notified_at TIMESTAMP WITH TIME ZONE NOT NULL DEFAULT to_timestamp(0)
+);
+CREATE INDEX idx_notify_throttle_active
+    ON pgmq.notify_insert_throttle (queue_name, last_notified_at)
+    WHERE throttle_interval_ms > 0;
+SELECT pg_catalog.pg_extension_config_dump('pgmq.notify_insert_throttle', '');
+
+CREATE FUNCTION pgmq.notify_queue_listeners()
+RETURNS TRIGGER
+AS 'MODULE_PATHNAME', 'pgmq_notify_queue_listeners'
+LANGUAGE C;
+
+CREATE FUNCTION pgmq.enable_notify_insert(queue_name TEXT, throttle_interval_ms INTEGER DEFAULT 250)
+RETURNS VOID
+AS 'MODULE_PATHNAME', 'pgmq_enable_notify_insert'
+LANGUAGE C;
+
+CREATE FUNCTION pgmq.disable_notify_insert(queue_name TEXT)
+RETURNS VOID
+AS 'MODULE_PATHNAME', 'pgmq_disable_notify_insert'
+LANGUAGE C;
+
+CREATE FUNCTION pgmq.update_notify_insert(queue_name TEXT, throttle_interval_ms INTEGER)
+RETURNS VOID
+AS 'MODULE_PATHNAME', 'pgmq_update_notify_insert'
+LANGUAGE C;
+
+CREATE FUNCTION pgmq.list_notify_insert_throttles()
+RETURNS TABLE (queue_name TEXT, throttle_interval_ms INTEGER, last_notified_at TIMESTAMP WITH TIME ZONE)
+AS 'MODULE_PATHNAME', 'pgmq_list_notify_insert_throttles'
+LANGUAGE C STABLE;
+
 -- ---- costs ----
 
 -- What the planner believes of the API's functions is 100, the server's default for all but
@@ -476,5 +531,31 @@ BEGIN
                 AND p.proname OPERATOR(pg_catalog.<>) 'pgmq_tableam_handler'
     LOOP
         EXECUTE pg_catalog.format('ALTER FUNCTION %s COST 100', function);
+    END LOOP;
+END $$;
+
+-- ---- owners: keep this at the end of the file ----
+
+-- Who may create extensions but is no superuser owns what the script makes for him, but
+-- for the access method.
+DO $$
+DECLARE
+    owner pg_catalog.regrole := (SELECT extowner::pg_catalog.regrole
+        FROM pg_catalog.pg_extension WHERE extname OPERATOR(pg_catalog.=) 'pgmq');
+    object record;
+BEGIN
+    FOR object IN
+        SELECT i.type, i.identity
+          FROM pg_catalog.pg_extension e
+            JOIN pg_catalog.pg_depend d ON d.refobjid OPERATOR(pg_catalog.=) e.oid
+              AND d.refclassid OPERATOR(pg_catalog.=) 'pg_catalog.pg_extension'::pg_catalog.regclass
+              AND d.deptype OPERATOR(pg_catalog.=) 'e',
+            pg_catalog.pg_identify_object(d.classid, d.objid, 0) i
+          WHERE e.extname OPERATOR(pg_catalog.=) 'pgmq'
+            AND i.type OPERATOR(pg_catalog.<>) 'access method'
+            AND i.identity OPERATOR(pg_catalog.!~) 'pgmq_tableam_handler'
+            AND owner OPERATOR(pg_catalog.<>) current_user::pg_catalog.regrole
+    LOOP
+        EXECUTE pg_catalog.format('ALTER %s %s OWNER TO %s', object.type, object.identity, owner);
     END LOOP;
 END $$;

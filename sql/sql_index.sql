@@ -18,7 +18,7 @@ CREATE INDEX twin_g ON pgmq.q_twin USING hash (msg_id);
 CREATE INDEX twin_h ON pgmq.q_twin USING brin (enqueued_at);
 CREATE INDEX twin_i ON pgmq.q_twin USING brin (last_read_at);
 CREATE UNIQUE INDEX ON pgmq.q_twin (read_ct);
-SELECT indexrelid::regclass, indisvalid, indisready FROM pg_index WHERE indrelid = 'pgmq.q_twin'::regclass ORDER BY indexrelid::regclass::text;
+SELECT indexrelid::regclass, indisvalid, indisready FROM pg_index WHERE indrelid = 'pgmq.q_twin'::regclass ORDER BY indexrelid::regclass::text COLLATE "C";
 
 -- Each index gives what the heap gives without it
 SET enable_seqscan = off;

@@ -9,9 +9,11 @@
 #include "common/compat.h"
 
 #include "am/am.h"
+#include "api/api.h"
 #include "common/settings.h"
 #include "fmgr.h"
 #include "shmem/ring.h"
+#include "shmem/throttle.h"
 #include "storage/ipc.h"
 #include "worker/worker.h"
 
@@ -29,6 +31,7 @@ shmem_request(void)
 	if (prev_shmem_request)
 		prev_shmem_request();
 	pgmq_ring_shmem_request();
+	pgmq_throttle_shmem_request();
 	pgmq_worker_shmem_request();
 }
 #endif
@@ -39,6 +42,7 @@ shmem_startup(void)
 	if (prev_shmem_startup)
 		prev_shmem_startup();
 	pgmq_ring_shmem_startup();
+	pgmq_throttle_shmem_startup();
 	pgmq_worker_shmem_startup();
 }
 
@@ -50,6 +54,7 @@ install_shmem_hooks(void)
 	shmem_request_hook = shmem_request;
 #else
 	pgmq_ring_shmem_request();
+	pgmq_throttle_shmem_request();
 	pgmq_worker_shmem_request();
 #endif
 	prev_shmem_startup = shmem_startup_hook;
@@ -63,6 +68,8 @@ _PG_init(void)
 {
 	pgmq_settings_define();
 	pgmq_am_init();
+	pgmq_convert_init();
+	pgmq_notify_init();
 	if (!process_shared_preload_libraries_in_progress)
 		return;
 	install_shmem_hooks();

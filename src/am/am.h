@@ -13,6 +13,7 @@
 
 #include "common/compat.h"
 #include "common/queue_row.h"
+#include "fmgr.h"
 #include "storage/buf.h"
 #include "xact/xact.h"
 
@@ -24,6 +25,7 @@ typedef struct RelationFacts
 	bool		is_hot;			/* stored by our access method */
 	bool		is_queue;		/* has a queue table's columns, as created */
 	bool		is_archive;		/* has an archive table's columns */
+	bool		is_old_archive; /* with last_read_at as the last of them */
 	bool		can_send;		/* fast path: insert */
 	bool		can_read;		/* fast path: lease in place */
 	bool		can_ack;		/* fast path: delete */
@@ -31,6 +33,9 @@ typedef struct RelationFacts
 	bool		has_indexes;
 	bool		is_published;	/* changes must be decodable: no leases in place */
 	Oid			sequence;		/* of msg_id */
+	char		notify_enabled; /* our notification trigger's tgenabled, or 0
+								 * where there is none, or not just ours */
+	char		notify_name[NAMEDATALEN];	/* the queue's name as it has it */
 	BlockNumber known_blocks;	/* the file had this many */
 } RelationFacts;
 
@@ -86,7 +91,15 @@ extern void pgmq_am_init(void);
 
 /* am_facts.c */
 extern RelationFacts *pgmq_am_facts(Relation rel);
+extern bool pgmq_am_notifies(const RelationFacts *facts);
+extern void pgmq_am_set_notify_function(PGFunction function);
 extern void pgmq_am_facts_init(void);
+
+/* am_notify.c */
+extern bool pgmq_am_read_throttle(Oid relid, const char *queue_name,
+								  ThrottleRow *row);
+extern void pgmq_am_stamp_throttle(Oid relid, ThrottleRow *row, TimestampTz now);
+extern bool pgmq_am_throttle_is_plain(Relation rel);
 
 /* am_present.c */
 extern void pgmq_am_present(Relation rel, TupleTableSlot *slot);

@@ -13,6 +13,8 @@
 #include "access/xlog.h"
 #include "am/am.h"
 #include "catalog/pg_am.h"
+#include "catalog/pg_language.h"
+#include "catalog/pg_proc.h"
 #include "catalog/pg_trigger.h"
 #include "commands/trigger.h"
 #include "nodes/bitmapset.h"
@@ -22,6 +24,7 @@
 #include "utils/hsearch.h"
 #include "utils/inval.h"
 #include "utils/memutils.h"
+#include "utils/syscache.h"
 
 static HTAB *facts_cache = NULL;
 
@@ -51,6 +54,18 @@ static const ColumnShape archive_columns[] = {
 	{"vt", TIMESTAMPTZOID, true},
 	{"message", JSONBOID, false},
 	{"headers", JSONBOID, false}
+};
+
+/* Made before 1.10 and upgraded since */
+static const ColumnShape old_archive_columns[] = {
+	{"msg_id", INT8OID, true},
+	{"read_ct", INT4OID, true},
+	{"enqueued_at", TIMESTAMPTZOID, true},
+	{"archived_at", TIMESTAMPTZOID, true},
+	{"vt", TIMESTAMPTZOID, true},
+	{"message", JSONBOID, false},
+	{"headers", JSONBOID, false},
+	{"last_read_at", TIMESTAMPTZOID, false}
 };
 
 static bool
@@ -91,20 +106,126 @@ has_default(Relation rel, AttrNumber attnum)
 	return TupleDescAttr(RelationGetDescr(rel), attnum - 1)->atthasdef;
 }
 
-/* Any trigger that fires for this event, our own notification aside? */
+/* ---- triggers ---- */
+
+/* The notification trigger's function, as fmgr knows it. */
+static PGFunction notify_function = NULL;
+
+void
+pgmq_am_set_notify_function(PGFunction function)
+{
+	notify_function = function;
+}
+
+/*
+ * Would calling this function run ours, and nothing else?  Asked by address:
+ * settings or a definer that the function was given put a handler in between.
+ */
+static bool
+is_notify_function(Oid function)
+{
+	HeapTuple	tuple = SearchSysCache1(PROCOID, ObjectIdGetDatum(function));
+	bool		is_c;
+	FmgrInfo	info;
+
+	if (!HeapTupleIsValid(tuple))
+		return false;
+	is_c = ((Form_pg_proc) GETSTRUCT(tuple))->prolang == ClanguageId &&
+		strcmp(NameStr(((Form_pg_proc) GETSTRUCT(tuple))->proname), "notify_queue_listeners") == 0;
+	ReleaseSysCache(tuple);
+	if (!is_c)
+		return false;
+	fmgr_info(function, &info);
+	return info.fn_addr == notify_function;
+}
+
+/*
+ * The name of the queue that a notification trigger is for: its argument, or
+ * for want of one what follows q_ in the table's name.
+ */
+static const char *
+notify_name(Relation rel, const Trigger *trigger)
+{
+	const char *name = RelationGetRelationName(rel);
+
+	if (trigger->tgnargs > 0)
+		return trigger->tgargs[0];
+	return strncmp(name, "q_", 2) == 0 ? name + 2 : name;
+}
+
+/*
+ * Is it a trigger that does for each inserted row what the fast path can do
+ * natively?  Its name does not matter.
+ */
+static bool
+is_notification(Relation rel, const Trigger *trigger)
+{
+	return TRIGGER_FOR_AFTER(trigger->tgtype) && TRIGGER_FOR_ROW(trigger->tgtype) &&
+		trigger->tgqual == NULL && trigger->tgnewtable == NULL &&
+		strlen(notify_name(rel, trigger)) < NAMEDATALEN &&
+		is_notify_function(trigger->tgfoid);
+}
+
+static bool
+is_active(const Trigger *trigger, int16 event)
+{
+	return (trigger->tgtype & event) != 0 && trigger->tgenabled != TRIGGER_DISABLED;
+}
+
+/* Any trigger that fires for this event, a notification of inserts aside? */
 static bool
 has_trigger(Relation rel, int16 event)
 {
 	TriggerDesc *triggers = rel->trigdesc;
+	int			n_notifications = 0;
 
-	if (triggers == NULL)
-		return false;
-	for (int i = 0; i < triggers->numtriggers; i++)
-		if ((triggers->triggers[i].tgtype & event) != 0 &&
-			triggers->triggers[i].tgenabled != TRIGGER_DISABLED)
+	for (int i = 0; triggers != NULL && i < triggers->numtriggers; i++)
+	{
+		Trigger    *trigger = &triggers->triggers[i];
+
+		if (!is_active(trigger, event))
+			continue;
+		if (event != TRIGGER_TYPE_INSERT || n_notifications > 0 ||
+			!pgmq_am_is_ours(rel) || !is_notification(rel, trigger))
 			return true;
+		n_notifications++;
+	}
 	return false;
 }
+
+/* Remember the table's notification trigger, has_trigger() having found no other. */
+static void
+note_notification(Relation rel, RelationFacts *facts)
+{
+	for (int i = 0; rel->trigdesc != NULL && i < rel->trigdesc->numtriggers; i++)
+	{
+		Trigger    *trigger = &rel->trigdesc->triggers[i];
+
+		if (!is_active(trigger, TRIGGER_TYPE_INSERT))
+			continue;
+		facts->notify_enabled = trigger->tgenabled;
+		strlcpy(facts->notify_name, notify_name(rel, trigger), NAMEDATALEN);
+	}
+}
+
+/* Does a send that takes the fast path notify, in this session's replication role? */
+bool
+pgmq_am_notifies(const RelationFacts *facts)
+{
+	switch (facts->notify_enabled)
+	{
+		case TRIGGER_FIRES_ALWAYS:
+			return true;
+		case TRIGGER_FIRES_ON_ORIGIN:
+			return SessionReplicationRole != SESSION_REPLICATION_ROLE_REPLICA;
+		case TRIGGER_FIRES_ON_REPLICA:
+			return SessionReplicationRole == SESSION_REPLICATION_ROLE_REPLICA;
+		default:
+			return false;
+	}
+}
+
+/* ---- everything else ---- */
 
 /* A table like any other: no rules, checks, inheritance, partitions, temp. */
 static bool
@@ -144,6 +265,8 @@ compute_queue(Relation rel, RelationFacts *facts)
 		default_is(rel, ATTNUM_READ_CT, false) &&
 		default_is(rel, ATTNUM_ENQUEUED_AT, true) &&
 		!has_default(rel, ATTNUM_LAST_READ_AT);
+	if (facts->can_send)
+		note_notification(rel, facts);
 	facts->can_read = plain && !facts->is_published &&
 		!has_trigger(rel, TRIGGER_TYPE_UPDATE) && !indexes_a_lease_column(rel);
 	facts->can_ack = plain && !has_trigger(rel, TRIGGER_TYPE_DELETE);
@@ -158,7 +281,9 @@ compute(Relation rel, RelationFacts *facts)
 	memset(&facts->is_valid, 0, sizeof(RelationFacts) - offsetof(RelationFacts, is_valid));
 	facts->is_hot = pgmq_am_is_ours(rel);
 	facts->is_queue = has_columns(desc, queue_columns, lengthof(queue_columns));
-	facts->is_archive = has_columns(desc, archive_columns, lengthof(archive_columns));
+	facts->is_old_archive = has_columns(desc, old_archive_columns, lengthof(old_archive_columns));
+	facts->is_archive = facts->is_old_archive ||
+		has_columns(desc, archive_columns, lengthof(archive_columns));
 	if (rel->rd_rel->relkind == RELKIND_RELATION)
 	{
 		indexes = RelationGetIndexList(rel);
@@ -170,7 +295,7 @@ compute(Relation rel, RelationFacts *facts)
 	facts->can_archive = facts->is_archive && is_plain(rel) &&
 		rel->rd_rel->relam == HEAP_TABLE_AM_OID &&
 		!has_trigger(rel, TRIGGER_TYPE_INSERT) &&
-		default_is(rel, 5, true);
+		default_is(rel, facts->is_old_archive ? 4 : 5, true);
 	facts->is_valid = true;
 }
 
@@ -208,6 +333,13 @@ relcache_callback(Datum arg, Oid relid)
 		facts->is_valid = false;
 }
 
+/* A function changed: perhaps what the notification trigger calls. */
+static void
+function_callback(Datum arg, int cache, uint32 hash)
+{
+	relcache_callback(arg, InvalidOid);
+}
+
 void
 pgmq_am_facts_init(void)
 {
@@ -219,4 +351,5 @@ pgmq_am_facts_init(void)
 	facts_cache = hash_create("pgmq relation facts", 64, &ctl,
 							  HASH_ELEM | HASH_BLOBS | HASH_CONTEXT);
 	CacheRegisterRelcacheCallback(relcache_callback, (Datum) 0);
+	CacheRegisterSyscacheCallback(PROCOID, function_callback, (Datum) 0);
 }

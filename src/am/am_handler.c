@@ -33,7 +33,9 @@ pgmq_tableam_handler(PG_FUNCTION_ARGS)
 
 static const XactStorage xact_storage = {
 	.write_leases = pgmq_am_write_leases,
-	.update_leases = pgmq_am_update_leases
+	.update_leases = pgmq_am_update_leases,
+	.read_throttle = pgmq_am_read_throttle,
+	.stamp_throttle = pgmq_am_stamp_throttle
 };
 
 /* Called once, by _PG_init. */

@@ -37,6 +37,9 @@ pgmq_text_or_null(FunctionCallInfo fcinfo, int position)
 	return PG_ARGISNULL(position) ? NULL : PG_GETARG_TEXT_PP(position);
 }
 
+/* fn_convert.c */
+extern void pgmq_convert_init(void);
+
 /* queue_name.c */
 extern char *pgmq_table_name(text *queue_name, char prefix);
 extern void pgmq_check_name_length(text *queue_name);
@@ -49,9 +52,9 @@ extern void pgmq_open_queue(FunctionCallInfo fcinfo, int argument, char prefix,
 							QueueTable *queue);
 extern void pgmq_open_queue_named(text *queue_name, char prefix, LOCKMODE lockmode,
 								  const NeededRights *rights, QueueTable *queue);
+extern void pgmq_close_queue(QueueTable *queue);
 extern void pgmq_check_rights(Relation rel, LOCKMODE lockmode,
 							  const NeededRights *rights);
-extern void pgmq_close_queue(QueueTable *queue);
 extern const NeededRights pgmq_rights_send;
 extern const NeededRights pgmq_rights_read;
 extern const NeededRights pgmq_rights_pop;
@@ -93,6 +96,10 @@ extern void pgmq_create_parent(const char *table, const char *column, text *inte
 extern void pgmq_set_retention(const char *table, text *retention, const char *settings);
 extern void pgmq_forget_partitions(const char *table);
 
+/* fn_notify.c */
+extern void pgmq_notify_init(void);
+extern void pgmq_notify_sent(const char *queue_name);
+
 /* rows_out.c: rows of a set-returning function, one or many */
 typedef struct RowsOut
 {
@@ -106,6 +113,7 @@ typedef struct RowsOut
 	bool		is_composite;
 	bool		has_leading;	/* scalars get a column in front */
 	Datum		leading;
+	bool		has_dropped;	/* columns of desc */
 } RowsOut;
 
 extern void pgmq_rows_begin(FunctionCallInfo fcinfo, RowsOut *out);

@@ -146,7 +146,7 @@ pgmq_delete_batch(PG_FUNCTION_ARGS)
 
 /* ---- archive ---- */
 
-/* Column positions of an archive table. */
+/* Columns of an archive table, in the order of one made since 1.10 ... */
 enum
 {
 	ARCHIVE_MSG_ID,
@@ -160,12 +160,32 @@ enum
 	ARCHIVE_NATTS
 };
 
+/* ... and where they are in one from before. */
+static const int old_archive_position[ARCHIVE_NATTS] = {0, 1, 2, 7, 3, 4, 5, 6};
+
 typedef struct ArchiveSink
 {
 	Relation	archive;
 	TupleDesc	stored_desc;
 	IndexWriter *writer;
+	bool		is_old;
 } ArchiveSink;
+
+/* Move the values of an archive row to where an old table has their columns. */
+static void
+reorder_for_old_archive(Datum *values, bool *nulls)
+{
+	Datum		ordered_values[ARCHIVE_NATTS];
+	bool		ordered_nulls[ARCHIVE_NATTS];
+
+	memcpy(ordered_values, values, sizeof(ordered_values));
+	memcpy(ordered_nulls, nulls, sizeof(ordered_nulls));
+	for (int i = 0; i < ARCHIVE_NATTS; i++)
+	{
+		values[old_archive_position[i]] = ordered_values[i];
+		nulls[old_archive_position[i]] = ordered_nulls[i];
+	}
+}
 
 /* RowSink: put a deleted row into the archive. */
 static void
@@ -190,6 +210,8 @@ archive_row(void *state, HeapTuple tuple, const Lease *lease)
 	nulls[ARCHIVE_MESSAGE] = row_nulls[ATTNUM_MESSAGE - 1];
 	values[ARCHIVE_HEADERS] = row[ATTNUM_HEADERS - 1];
 	nulls[ARCHIVE_HEADERS] = row_nulls[ATTNUM_HEADERS - 1];
+	if (sink->is_old)
+		reorder_for_old_archive(values, nulls);
 	archived = heap_form_tuple(RelationGetDescr(sink->archive), values, nulls);
 	archived->t_tableOid = RelationGetRelid(sink->archive);
 	heap_insert(sink->archive, archived, GetCurrentCommandId(true), 0, NULL);
@@ -202,7 +224,8 @@ static int64
 archive_fast(QueueTable *queue, QueueTable *archive, const IdList *list,
 			 RowsOut *out, IdList *rest)
 {
-	ArchiveSink sink = {archive->rel, RelationGetDescr(queue->rel), NULL};
+	ArchiveSink sink = {archive->rel, RelationGetDescr(queue->rel), NULL,
+	archive->facts->is_old_archive};
 	int64		n_archived = 0;
 
 	if (archive->facts->has_indexes)

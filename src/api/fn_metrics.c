@@ -49,6 +49,23 @@ typedef struct QueueMetrics
 	TimestampTz oldest;
 } QueueMetrics;
 
+/* Rows of a converted heap queue have no head until they are read. */
+static bool
+row_enqueued_at(Relation rel, const Row *row, TimestampTz *enqueued_at)
+{
+	bool		isnull;
+	Datum		value;
+
+	if (row->has_head)
+	{
+		*enqueued_at = row->head.enqueued_at;
+		return true;
+	}
+	value = heap_getattr(row->tuple, ATTNUM_ENQUEUED_AT, RelationGetDescr(rel), &isnull);
+	*enqueued_at = DatumGetTimestampTz(value);
+	return !isnull;
+}
+
 /* enqueued_at of the lowest or highest message; false if there is none. */
 static bool
 end_enqueued_at(Relation rel, XactQueue *queue, bool want_last, TimestampTz *enqueued_at)
@@ -60,13 +77,11 @@ end_enqueued_at(Relation rel, XactQueue *queue, bool want_last, TimestampTz *enq
 	while (found)
 	{
 		Row			row;
-		RowState	state = pgmq_am_look(rel, &ref.tid, ref.msg_id, false, &row);
+		RowState	state = pgmq_am_look(rel, &ref.tid, ref.msg_id, true, &row);
 
-		if ((state == ROW_LIVE || state == ROW_LOCKED) && row.has_head)
-		{
-			*enqueued_at = row.head.enqueued_at;
+		if ((state == ROW_LIVE || state == ROW_LOCKED) &&
+			row_enqueued_at(rel, &row, enqueued_at))
 			return true;
-		}
 		CHECK_FOR_INTERRUPTS();
 		beyond = ref;
 		found = pgmq_xact_end_id(queue, want_last, &beyond, &ref);

@@ -55,12 +55,23 @@ open_for_sending(text *queue_name, bool has_visible_at, QueueTable *queue)
 	return queue->is_fast && queue->facts->can_send && has_visible_at;
 }
 
+/* What the queue's notification trigger does on the SQL path. */
+static void
+notify_sent(QueueTable *queue)
+{
+	if (pgmq_am_notifies(queue->facts))
+		pgmq_notify_sent(queue->facts->notify_name);
+}
+
 static int64
 send_fast(QueueTable *queue, const Outgoing *outgoing)
 {
-	return pgmq_am_send(queue->rel, queue->facts, outgoing->message,
-						outgoing->message_is_null, outgoing->headers,
-						outgoing->headers_is_null, outgoing->visible_at);
+	int64		msg_id = pgmq_am_send(queue->rel, queue->facts, outgoing->message,
+									  outgoing->message_is_null, outgoing->headers,
+									  outgoing->headers_is_null, outgoing->visible_at);
+
+	notify_sent(queue);
+	return msg_id;
 }
 
 static void
@@ -193,6 +204,8 @@ send_batch_fast(QueueTable *queue, const OutgoingBatch *batch, RowsOut *out)
 	if (n > 0)
 		pgmq_am_send_many(queue->rel, queue->facts, n, message_values, message_nulls,
 						  header_values, header_nulls, batch->visible_at, ids);
+	if (n > 0)
+		notify_sent(queue);
 	for (int i = 0; i < n; i++)
 		pgmq_rows_add_scalar(out, Int64GetDatum(ids[i]));
 }

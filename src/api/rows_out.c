@@ -41,6 +41,8 @@ pgmq_rows_begin(FunctionCallInfo fcinfo, RowsOut *out)
 	{
 		out->desc = lookup_rowtype_tupdesc_copy(type, -1);
 		out->is_composite = true;
+		for (int i = 0; i < out->desc->natts; i++)
+			out->has_dropped |= TupleDescAttr(out->desc, i)->attisdropped;
 	}
 	else
 	{
@@ -82,11 +84,30 @@ start_store(RowsOut *out)
 	store_row(out, out->first);
 }
 
-/* Add a row of the composite type. */
+/* A row of a type that an upgrade has dropped columns from. */
+static HeapTuple
+form_row_with_dropped(TupleDesc desc, const Datum *values, const bool *nulls)
+{
+	Datum	   *all_values = palloc0(desc->natts * sizeof(Datum));
+	bool	   *all_nulls = palloc(desc->natts * sizeof(bool));
+	int			next = 0;
+
+	for (int i = 0; i < desc->natts; i++)
+	{
+		all_nulls[i] = TupleDescAttr(desc, i)->attisdropped || nulls[next];
+		if (!TupleDescAttr(desc, i)->attisdropped)
+			all_values[i] = values[next++];
+	}
+	return heap_form_tuple(desc, all_values, all_nulls);
+}
+
+/* Add a row of the composite type; values are those of columns not dropped. */
 void
 pgmq_rows_add_values(RowsOut *out, Datum *values, bool *nulls)
 {
-	HeapTuple	tuple = heap_form_tuple(out->desc, values, nulls);
+	HeapTuple	tuple = out->has_dropped ?
+		form_row_with_dropped(out->desc, values, nulls) :
+		heap_form_tuple(out->desc, values, nulls);
 
 	if (out->n++ == 0)
 	{

@@ -176,6 +176,21 @@ pgmq_wait_event(void)
 #endif
 }
 
+/* The same for a sender that waits for its turn to notify. */
+static inline uint32
+pgmq_notify_wait_event(void)
+{
+#if PG_VERSION_NUM >= 170000
+	static uint32 wait_event = 0;
+
+	if (wait_event == 0)
+		wait_event = WaitEventExtensionNew("PgmqNotify");
+	return wait_event;
+#else
+	return PG_WAIT_EXTENSION;
+#endif
+}
+
 /* Does a publication cover the table for update or delete? */
 static inline bool
 pgmq_publishes_changes(Relation rel)
@@ -275,6 +290,9 @@ pgmq_is_int32(char *value)
 #define PGMQ_EXECUTOR_RUN_PASS queryDesc, direction, count, execute_once
 #define PGMQ_FORBID_PARALLEL() (execute_once = false, queryDesc->already_executed = true)
 #endif
+
+/* ALTER TABLE ... SET ACCESS METHOD */
+#define PGMQ_HAS_SET_ACCESS_METHOD (PG_VERSION_NUM >= 150000)
 
 #if PG_VERSION_NUM < 150000
 #define MarkGUCPrefixReserved(prefix) EmitWarningsOnPlaceholders(prefix)

@@ -20,6 +20,16 @@
 /* Messages a transaction tracks one by one; past it the ring is rebuilt. */
 #define XACT_MAX_MESSAGES (1 << 19)
 
+/* Queues whose turn to notify is known at a time; the table knows all. */
+#define THROTTLE_ENTRIES 1024
+
+/*
+ * How long a sender that commits waits at most, per wait and in all, for
+ * another one that is about to notify the same listeners.
+ */
+#define THROTTLE_WAIT_MS 20
+#define THROTTLE_MAX_WAIT_MS 100
+
 /* Retries before check_queue believes a disagreement, and their distance. */
 #define CHECK_RETRIES 40
 #define CHECK_RETRY_MS 25

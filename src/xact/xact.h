@@ -18,6 +18,7 @@
 
 #include "common/compat.h"
 #include "common/queue_row.h"
+#include "shmem/throttle.h"
 #include "storage/itemptr.h"
 
 struct Ring;
@@ -79,6 +80,14 @@ typedef struct ReadyCursor
 
 extern const ReadyCursor pgmq_ready_start;
 
+/* A queue's row in pgmq.notify_insert_throttle. */
+typedef struct ThrottleRow
+{
+	ItemPointerData tid;
+	int32		interval_ms;
+	ThrottleVersion version;
+} ThrottleRow;
+
 /* What the storage layer (am/) does for the transaction layer. */
 typedef struct XactStorage
 {
@@ -86,6 +95,10 @@ typedef struct XactStorage
 	void		(*write_leases) (XactQueue *queue, int *messages, int n);
 	/* The same as ordinary UPDATEs, before PREPARE TRANSACTION. */
 	void		(*update_leases) (XactQueue *queue, int *messages, int n);
+	/* The latest committed (or own) row of a queue; false if there is none. */
+	bool		(*read_throttle) (Oid relid, const char *queue_name, ThrottleRow *row);
+	/* Set its notified_at, unless somebody else holds the row. */
+	void		(*stamp_throttle) (Oid relid, ThrottleRow *row, TimestampTz now);
 } XactStorage;
 
 /* xact_state.c */
@@ -185,6 +198,10 @@ extern int	pgmq_xact_take_members(XactQueue *queue, uint64 group_hash,
 extern int	pgmq_xact_standing_leases(XactQueue *queue, int **messages);
 extern void pgmq_xact_flush_leases(void);
 extern void pgmq_xact_init(const XactStorage *storage);
+
+/* xact_notify.c */
+extern void pgmq_xact_note_notify(Oid relid, const char *queue_name);
+extern void pgmq_xact_send_notify(const char *queue_name);
 
 /* xact_ring.c: building, settling, waiting, counting */
 typedef enum BuildStart

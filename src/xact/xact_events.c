@@ -5,7 +5,8 @@
  * The callbacks are registered once, by pgmq_xact_init().
  *
  *	  PRE_COMMIT  everything that can fail: leases are written to their pages,
- *				  ring slots reserved for what will be published.
+ *				  ring slots reserved for what will be published, listeners'
+ *				  notifications queued (xact_notify.c).
  *	  COMMIT	  memory only; an error here would be a PANIC.  The rows are
  *				  visible already, locks are still held.
  *	  ABORT		  memory only; what is held goes back.  A lease that was
@@ -128,15 +129,18 @@ before_commit(void)
 		}
 		reserve_slots();
 	}
+	pgmq_xact_notify_before_commit();
 	pgmq_xact.is_closed = true;
 }
 
+/* One that would notify fails, as after NOTIFY; that is the server's to say. */
 static void
 before_prepare(void)
 {
 	if (pgmq_xact.n_leased > 0)
 		write_leases(storage->update_leases);
 	reserve_slots();
+	pgmq_xact_notify_before_commit();
 	pgmq_xact.is_closed = true;
 }
 
@@ -239,6 +243,7 @@ at_commit(void)
 {
 	TimestampTz now;
 
+	pgmq_xact_end_turns(true);
 	if (pgmq_xact.n_queues == 0)
 		return;
 	now = pgmq_clock_now();
@@ -287,6 +292,7 @@ at_abort(void)
 	pgmq_xact_guard_abort();
 	pgmq_xact_build_abort();
 	pgmq_xact_sleep_abort();
+	pgmq_xact_end_turns(false);
 	if (pgmq_xact.n_queues == 0)
 		return;
 	now = pgmq_clock_now();
@@ -347,6 +353,7 @@ at_prepare(void)
 	TransactionId xid = GetTopTransactionIdIfAny();
 	TimestampTz now = pgmq_clock_now();
 
+	Assert(pgmq_xact.n_turns == 0); /* it would have failed */
 	for (int i = 0; i < pgmq_xact.n_queues; i++)
 	{
 		XactQueue  *queue = pgmq_xact.queues[i];
@@ -410,12 +417,14 @@ subxact_callback(SubXactEvent event, SubTransactionId my_subid,
 			break;
 		case SUBXACT_EVENT_COMMIT_SUB:
 			pgmq_xact_merge_changes(GetCurrentTransactionNestLevel());
+			pgmq_xact_merge_notifies(GetCurrentTransactionNestLevel());
 			break;
 		case SUBXACT_EVENT_ABORT_SUB:
 			pgmq_xact_guard_abort();
 			pgmq_xact_build_abort();
 			pgmq_xact_sleep_abort();
 			pgmq_xact_undo_changes(GetCurrentTransactionNestLevel());
+			pgmq_xact_undo_notifies(GetCurrentTransactionNestLevel());
 			break;
 	}
 }
@@ -425,6 +434,7 @@ void
 pgmq_xact_init(const XactStorage *xact_storage)
 {
 	storage = xact_storage;
+	pgmq_xact_notify_init(xact_storage);
 	RegisterXactCallback(xact_callback, NULL);
 	RegisterSubXactCallback(subxact_callback, NULL);
 }

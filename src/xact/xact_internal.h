@@ -21,6 +21,18 @@ typedef struct XactChange
 	bool		drop_at_abort;
 } XactChange;
 
+/* A queue that was sent to and whose listeners want to know. */
+typedef struct XactNotify
+{
+	char	   *queue_name;
+	uint64		name_hash;
+	Oid			relid;			/* of the throttle table */
+	int			nest_level;
+	int			turn;			/* ours in shared memory, or -1 */
+	TimestampTz notified_at;	/* if we have the turn: what to remember */
+	ThrottleVersion version;
+} XactNotify;
+
 /*
  * All of it lives in TopTransactionContext; reset by every end of a
  * transaction, in parallel workers too.
@@ -39,6 +51,10 @@ typedef struct XactState
 	HTAB	   *by_tid;			/* made when a look-up needs it */
 	int			n_hashed;		/* messages that are in it */
 	int			n_leased;		/* upper bound of messages with MSG_LEASED */
+	XactNotify *notifies;
+	int			n_notifies;
+	int			max_notifies;
+	int			n_turns;		/* notifies with a turn */
 	uint32		reserved;		/* chain of free ring slots */
 	bool		is_closed;		/* PRE_COMMIT has run: nothing may be added */
 	bool		has_vxid;		/* our vxid is published */
@@ -68,6 +84,11 @@ extern void pgmq_xact_publish_vxid(void);
 extern void pgmq_xact_guard_abort(void);
 extern void pgmq_xact_build_abort(void);
 extern void pgmq_xact_sleep_abort(void);
+extern void pgmq_xact_notify_init(const XactStorage *xact_storage);
+extern void pgmq_xact_merge_notifies(int nest_level);
+extern void pgmq_xact_undo_notifies(int nest_level);
+extern void pgmq_xact_notify_before_commit(void);
+extern void pgmq_xact_end_turns(bool is_commit);
 
 static inline bool
 seq_is_newer(uint32 a, uint32 b)
