@@ -80,318 +80,320 @@ CREATE TYPE pgmq.metrics_result AS (
     default_partition_length BIGINT
 );
 
+-- The API's functions cost what it says, 100, and not 1 like others in C.
+
 -- ---- queue names ----
 
 CREATE FUNCTION pgmq.format_table_name(queue_name TEXT, prefix TEXT)
 RETURNS TEXT
 AS 'MODULE_PATHNAME', 'pgmq_format_table_name'
-LANGUAGE C;
+LANGUAGE C COST 100;
 
 CREATE FUNCTION pgmq.validate_queue_name(queue_name TEXT)
 RETURNS VOID
 AS 'MODULE_PATHNAME', 'pgmq_validate_queue_name'
-LANGUAGE C;
+LANGUAGE C COST 100;
 
 CREATE FUNCTION pgmq.acquire_queue_lock(queue_name TEXT)
 RETURNS VOID
 AS 'MODULE_PATHNAME', 'pgmq_acquire_queue_lock'
-LANGUAGE C;
+LANGUAGE C COST 100;
 
 -- ---- storage ----
 
 CREATE FUNCTION pgmq.convert_queue(queue_name TEXT, storage TEXT)
 RETURNS VOID
 AS 'MODULE_PATHNAME', 'pgmq_convert_queue'
-LANGUAGE C;
+LANGUAGE C COST 100;
 
 -- ---- the life of a queue ----
 
 CREATE FUNCTION pgmq.create_non_partitioned(queue_name TEXT)
 RETURNS VOID
 AS 'MODULE_PATHNAME', 'pgmq_create_non_partitioned'
-LANGUAGE C;
+LANGUAGE C COST 100;
 
 CREATE FUNCTION pgmq.create(queue_name TEXT)
 RETURNS VOID
 AS 'MODULE_PATHNAME', 'pgmq_create_non_partitioned'
-LANGUAGE C;
+LANGUAGE C COST 100;
 
 CREATE FUNCTION pgmq.create_unlogged(queue_name TEXT)
 RETURNS VOID
 AS 'MODULE_PATHNAME', 'pgmq_create_unlogged'
-LANGUAGE C;
+LANGUAGE C COST 100;
 
 CREATE FUNCTION pgmq.drop_queue(queue_name TEXT)
 RETURNS BOOLEAN
 AS 'MODULE_PATHNAME', 'pgmq_drop_queue'
-LANGUAGE C;
+LANGUAGE C COST 100;
 
 CREATE FUNCTION pgmq.drop_queue(queue_name TEXT, partitioned BOOLEAN)
 RETURNS BOOLEAN
 AS 'MODULE_PATHNAME', 'pgmq_drop_queue_partitioned'
-LANGUAGE C;
+LANGUAGE C COST 100;
 
 CREATE FUNCTION pgmq.purge_queue(queue_name TEXT)
 RETURNS BIGINT
 AS 'MODULE_PATHNAME', 'pgmq_purge_queue'
-LANGUAGE C;
+LANGUAGE C COST 100;
 
 CREATE FUNCTION pgmq.detach_archive(queue_name TEXT)
 RETURNS VOID
 AS 'MODULE_PATHNAME', 'pgmq_detach_archive'
-LANGUAGE C;
+LANGUAGE C COST 100;
 
 CREATE FUNCTION pgmq.list_queues()
 RETURNS SETOF pgmq.queue_record
 AS 'MODULE_PATHNAME', 'pgmq_list_queues'
-LANGUAGE C;
+LANGUAGE C COST 100;
 
 -- ---- indexes for grouped reads ----
 
 CREATE FUNCTION pgmq._create_fifo_index_if_not_exists(queue_name TEXT)
 RETURNS VOID
 AS 'MODULE_PATHNAME', 'pgmq_create_fifo_index'
-LANGUAGE C;
+LANGUAGE C COST 100;
 
 CREATE FUNCTION pgmq.create_fifo_index(queue_name TEXT)
 RETURNS VOID
 AS 'MODULE_PATHNAME', 'pgmq_create_fifo_index'
-LANGUAGE C;
+LANGUAGE C COST 100;
 
 CREATE FUNCTION pgmq.create_fifo_indexes_all()
 RETURNS VOID
 AS 'MODULE_PATHNAME', 'pgmq_create_fifo_indexes_all'
-LANGUAGE C;
+LANGUAGE C COST 100;
 
 -- ---- partitioned queues ----
 
 CREATE FUNCTION pgmq.create_partitioned(queue_name TEXT, partition_interval TEXT DEFAULT '10000', retention_interval TEXT DEFAULT '100000', premake INTEGER DEFAULT 4)
 RETURNS VOID
 AS 'MODULE_PATHNAME', 'pgmq_create_partitioned'
-LANGUAGE C;
+LANGUAGE C COST 100;
 
 CREATE FUNCTION pgmq.convert_archive_partitioned(table_name TEXT, partition_interval TEXT DEFAULT '10000', retention_interval TEXT DEFAULT '100000', leading_partition INTEGER DEFAULT 10)
 RETURNS VOID
 AS 'MODULE_PATHNAME', 'pgmq_convert_archive_partitioned'
-LANGUAGE C;
+LANGUAGE C COST 100;
 
 CREATE FUNCTION pgmq._get_partition_col(partition_interval TEXT)
 RETURNS TEXT
 AS 'MODULE_PATHNAME', 'pgmq_get_partition_col'
-LANGUAGE C;
+LANGUAGE C COST 100;
 
 CREATE FUNCTION pgmq._ensure_pg_partman_installed()
 RETURNS VOID
 AS 'MODULE_PATHNAME', 'pgmq_ensure_pg_partman_installed'
-LANGUAGE C;
+LANGUAGE C COST 100;
 
 CREATE FUNCTION pgmq._get_pg_partman_schema()
 RETURNS TEXT
 AS 'MODULE_PATHNAME', 'pgmq_get_pg_partman_schema'
-LANGUAGE C;
+LANGUAGE C COST 100;
 
 CREATE FUNCTION pgmq._get_pg_partman_major_version()
 RETURNS INTEGER
 AS 'MODULE_PATHNAME', 'pgmq_get_pg_partman_major_version'
-LANGUAGE C;
+LANGUAGE C COST 100;
 
 CREATE FUNCTION pgmq._extension_exists(extension_name TEXT)
 RETURNS BOOLEAN
 AS 'MODULE_PATHNAME', 'pgmq_extension_exists'
-LANGUAGE C;
+LANGUAGE C COST 100;
 
 CREATE FUNCTION pgmq._belongs_to_pgmq(table_name TEXT)
 RETURNS BOOLEAN
 AS 'MODULE_PATHNAME', 'pgmq_belongs_to_pgmq'
-LANGUAGE C;
+LANGUAGE C COST 100;
 
 -- ---- sending ----
 
 CREATE FUNCTION pgmq.send(queue_name TEXT, msg JSONB)
 RETURNS SETOF BIGINT
 AS 'MODULE_PATHNAME', 'pgmq_send'
-LANGUAGE C;
+LANGUAGE C COST 100;
 
 CREATE FUNCTION pgmq.send(queue_name TEXT, msg JSONB, headers JSONB)
 RETURNS SETOF BIGINT
 AS 'MODULE_PATHNAME', 'pgmq_send_headers'
-LANGUAGE C;
+LANGUAGE C COST 100;
 
 CREATE FUNCTION pgmq.send(queue_name TEXT, msg JSONB, delay INTEGER)
 RETURNS SETOF BIGINT
 AS 'MODULE_PATHNAME', 'pgmq_send_delay'
-LANGUAGE C;
+LANGUAGE C COST 100;
 
 CREATE FUNCTION pgmq.send(queue_name TEXT, msg JSONB, delay TIMESTAMP WITH TIME ZONE)
 RETURNS SETOF BIGINT
 AS 'MODULE_PATHNAME', 'pgmq_send_at'
-LANGUAGE C;
+LANGUAGE C COST 100;
 
 CREATE FUNCTION pgmq.send(queue_name TEXT, msg JSONB, headers JSONB, delay INTEGER)
 RETURNS SETOF BIGINT
 AS 'MODULE_PATHNAME', 'pgmq_send_headers_delay'
-LANGUAGE C;
+LANGUAGE C COST 100;
 
 CREATE FUNCTION pgmq.send(queue_name TEXT, msg JSONB, headers JSONB, delay TIMESTAMP WITH TIME ZONE)
 RETURNS SETOF BIGINT
 AS 'MODULE_PATHNAME', 'pgmq_send_headers_at'
-LANGUAGE C;
+LANGUAGE C COST 100;
 
 CREATE FUNCTION pgmq.send_batch(queue_name TEXT, msgs JSONB[])
 RETURNS SETOF BIGINT
 AS 'MODULE_PATHNAME', 'pgmq_send_batch'
-LANGUAGE C;
+LANGUAGE C COST 100;
 
 CREATE FUNCTION pgmq.send_batch(queue_name TEXT, msgs JSONB[], headers JSONB[])
 RETURNS SETOF BIGINT
 AS 'MODULE_PATHNAME', 'pgmq_send_batch_headers'
-LANGUAGE C;
+LANGUAGE C COST 100;
 
 CREATE FUNCTION pgmq.send_batch(queue_name TEXT, msgs JSONB[], delay INTEGER)
 RETURNS SETOF BIGINT
 AS 'MODULE_PATHNAME', 'pgmq_send_batch_delay'
-LANGUAGE C;
+LANGUAGE C COST 100;
 
 CREATE FUNCTION pgmq.send_batch(queue_name TEXT, msgs JSONB[], delay TIMESTAMP WITH TIME ZONE)
 RETURNS SETOF BIGINT
 AS 'MODULE_PATHNAME', 'pgmq_send_batch_at'
-LANGUAGE C;
+LANGUAGE C COST 100;
 
 CREATE FUNCTION pgmq.send_batch(queue_name TEXT, msgs JSONB[], headers JSONB[], delay INTEGER)
 RETURNS SETOF BIGINT
 AS 'MODULE_PATHNAME', 'pgmq_send_batch_headers_delay'
-LANGUAGE C;
+LANGUAGE C COST 100;
 
 CREATE FUNCTION pgmq.send_batch(queue_name TEXT, msgs JSONB[], headers JSONB[], delay TIMESTAMP WITH TIME ZONE)
 RETURNS SETOF BIGINT
 AS 'MODULE_PATHNAME', 'pgmq_send_batch_headers_at'
-LANGUAGE C;
+LANGUAGE C COST 100;
 
 CREATE FUNCTION pgmq._send_batch(queue_name TEXT, msgs JSONB[], headers JSONB[], delay TIMESTAMP WITH TIME ZONE)
 RETURNS SETOF BIGINT
 AS 'MODULE_PATHNAME', 'pgmq_send_batch_unchecked'
-LANGUAGE C;
+LANGUAGE C COST 100;
 
 CREATE FUNCTION pgmq._validate_batch_params(msgs JSONB[], headers JSONB[])
 RETURNS VOID
 AS 'MODULE_PATHNAME', 'pgmq_validate_batch_params'
-LANGUAGE C;
+LANGUAGE C COST 100;
 
 -- ---- topics ----
 
 CREATE FUNCTION pgmq.validate_routing_key(routing_key TEXT)
 RETURNS BOOLEAN
 AS 'MODULE_PATHNAME', 'pgmq_validate_routing_key'
-LANGUAGE C IMMUTABLE;
+LANGUAGE C IMMUTABLE COST 100;
 
 CREATE FUNCTION pgmq.validate_topic_pattern(pattern TEXT)
 RETURNS BOOLEAN
 AS 'MODULE_PATHNAME', 'pgmq_validate_topic_pattern'
-LANGUAGE C IMMUTABLE;
+LANGUAGE C IMMUTABLE COST 100;
 
 CREATE FUNCTION pgmq.bind_topic(pattern TEXT, queue_name TEXT)
 RETURNS VOID
 AS 'MODULE_PATHNAME', 'pgmq_bind_topic'
-LANGUAGE C;
+LANGUAGE C COST 100;
 
 CREATE FUNCTION pgmq.unbind_topic(pattern TEXT, queue_name TEXT)
 RETURNS BOOLEAN
 AS 'MODULE_PATHNAME', 'pgmq_unbind_topic'
-LANGUAGE C;
+LANGUAGE C COST 100;
 
 CREATE FUNCTION pgmq.list_topic_bindings()
 RETURNS TABLE (pattern TEXT, queue_name TEXT, bound_at TIMESTAMP WITH TIME ZONE, compiled_regex TEXT)
 AS 'MODULE_PATHNAME', 'pgmq_list_topic_bindings'
-LANGUAGE C STABLE;
+LANGUAGE C STABLE COST 100;
 
 CREATE FUNCTION pgmq.list_topic_bindings(queue_name TEXT)
 RETURNS TABLE (pattern TEXT, queue_name TEXT, bound_at TIMESTAMP WITH TIME ZONE, compiled_regex TEXT)
 AS 'MODULE_PATHNAME', 'pgmq_list_topic_bindings_of'
-LANGUAGE C STABLE;
+LANGUAGE C STABLE COST 100;
 
 CREATE FUNCTION pgmq.test_routing(routing_key TEXT)
 RETURNS TABLE (pattern TEXT, queue_name TEXT, compiled_regex TEXT)
 AS 'MODULE_PATHNAME', 'pgmq_test_routing'
-LANGUAGE C STABLE;
+LANGUAGE C STABLE COST 100;
 
 CREATE FUNCTION pgmq.send_topic(routing_key TEXT, msg JSONB)
 RETURNS INTEGER
 AS 'MODULE_PATHNAME', 'pgmq_send_topic'
-LANGUAGE C;
+LANGUAGE C COST 100;
 
 CREATE FUNCTION pgmq.send_topic(routing_key TEXT, msg JSONB, delay INTEGER)
 RETURNS INTEGER
 AS 'MODULE_PATHNAME', 'pgmq_send_topic_delay'
-LANGUAGE C;
+LANGUAGE C COST 100;
 
 CREATE FUNCTION pgmq.send_topic(routing_key TEXT, msg JSONB, headers JSONB, delay INTEGER)
 RETURNS INTEGER
 AS 'MODULE_PATHNAME', 'pgmq_send_topic_headers_delay'
-LANGUAGE C;
+LANGUAGE C COST 100;
 
 CREATE FUNCTION pgmq.send_batch_topic(routing_key TEXT, msgs JSONB[])
 RETURNS TABLE (queue_name TEXT, msg_id BIGINT)
 AS 'MODULE_PATHNAME', 'pgmq_send_batch_topic'
-LANGUAGE C;
+LANGUAGE C COST 100;
 
 CREATE FUNCTION pgmq.send_batch_topic(routing_key TEXT, msgs JSONB[], headers JSONB[])
 RETURNS TABLE (queue_name TEXT, msg_id BIGINT)
 AS 'MODULE_PATHNAME', 'pgmq_send_batch_topic_headers'
-LANGUAGE C;
+LANGUAGE C COST 100;
 
 CREATE FUNCTION pgmq.send_batch_topic(routing_key TEXT, msgs JSONB[], delay INTEGER)
 RETURNS TABLE (queue_name TEXT, msg_id BIGINT)
 AS 'MODULE_PATHNAME', 'pgmq_send_batch_topic_delay'
-LANGUAGE C;
+LANGUAGE C COST 100;
 
 CREATE FUNCTION pgmq.send_batch_topic(routing_key TEXT, msgs JSONB[], delay TIMESTAMP WITH TIME ZONE)
 RETURNS TABLE (queue_name TEXT, msg_id BIGINT)
 AS 'MODULE_PATHNAME', 'pgmq_send_batch_topic_at'
-LANGUAGE C;
+LANGUAGE C COST 100;
 
 CREATE FUNCTION pgmq.send_batch_topic(routing_key TEXT, msgs JSONB[], headers JSONB[], delay INTEGER)
 RETURNS TABLE (queue_name TEXT, msg_id BIGINT)
 AS 'MODULE_PATHNAME', 'pgmq_send_batch_topic_headers_delay'
-LANGUAGE C;
+LANGUAGE C COST 100;
 
 CREATE FUNCTION pgmq.send_batch_topic(routing_key TEXT, msgs JSONB[], headers JSONB[], delay TIMESTAMP WITH TIME ZONE)
 RETURNS TABLE (queue_name TEXT, msg_id BIGINT)
 AS 'MODULE_PATHNAME', 'pgmq_send_batch_topic_headers_at'
-LANGUAGE C;
+LANGUAGE C COST 100;
 
 -- ---- reading ----
 
 CREATE FUNCTION pgmq.read(queue_name TEXT, vt INTEGER, qty INTEGER, conditional JSONB DEFAULT '{}')
 RETURNS SETOF pgmq.message_record
 AS 'MODULE_PATHNAME', 'pgmq_read'
-LANGUAGE C;
+LANGUAGE C COST 100;
 
 CREATE FUNCTION pgmq.read_with_poll(queue_name TEXT, vt INTEGER, qty INTEGER, max_poll_seconds INTEGER DEFAULT 5, poll_interval_ms INTEGER DEFAULT 100, conditional JSONB DEFAULT '{}')
 RETURNS SETOF pgmq.message_record
 AS 'MODULE_PATHNAME', 'pgmq_read_with_poll'
-LANGUAGE C;
+LANGUAGE C COST 100;
 
 CREATE FUNCTION pgmq.pop(queue_name TEXT, qty INTEGER DEFAULT 1)
 RETURNS SETOF pgmq.message_record
 AS 'MODULE_PATHNAME', 'pgmq_pop'
-LANGUAGE C;
+LANGUAGE C COST 100;
 
 -- ---- reading in the order of groups ----
 
 CREATE FUNCTION pgmq.read_grouped(queue_name TEXT, vt INTEGER, qty INTEGER)
 RETURNS SETOF pgmq.message_record
 AS 'MODULE_PATHNAME', 'pgmq_read_grouped'
-LANGUAGE C;
+LANGUAGE C COST 100;
 
 CREATE FUNCTION pgmq.read_grouped_rr(queue_name TEXT, vt INTEGER, qty INTEGER)
 RETURNS SETOF pgmq.message_record
 AS 'MODULE_PATHNAME', 'pgmq_read_grouped_rr'
-LANGUAGE C;
+LANGUAGE C COST 100;
 
 CREATE FUNCTION pgmq.read_grouped_head(queue_name TEXT, vt INTEGER, qty INTEGER)
 RETURNS SETOF pgmq.message_record
 AS 'MODULE_PATHNAME', 'pgmq_read_grouped_head'
-LANGUAGE C;
+LANGUAGE C COST 100;
 
 CREATE FUNCTION pgmq.read_grouped_with_poll(
     queue_name TEXT, vt INTEGER, qty INTEGER,
@@ -399,7 +401,7 @@ CREATE FUNCTION pgmq.read_grouped_with_poll(
 )
 RETURNS SETOF pgmq.message_record
 AS 'MODULE_PATHNAME', 'pgmq_read_grouped_with_poll'
-LANGUAGE C;
+LANGUAGE C COST 100;
 
 CREATE FUNCTION pgmq.read_grouped_rr_with_poll(
     queue_name TEXT, vt INTEGER, qty INTEGER,
@@ -407,7 +409,7 @@ CREATE FUNCTION pgmq.read_grouped_rr_with_poll(
 )
 RETURNS SETOF pgmq.message_record
 AS 'MODULE_PATHNAME', 'pgmq_read_grouped_rr_with_poll'
-LANGUAGE C;
+LANGUAGE C COST 100;
 
 CREATE FUNCTION pgmq.read_grouped_head_with_poll(
     queue_name TEXT, vt INTEGER, qty INTEGER,
@@ -415,66 +417,66 @@ CREATE FUNCTION pgmq.read_grouped_head_with_poll(
 )
 RETURNS SETOF pgmq.message_record
 AS 'MODULE_PATHNAME', 'pgmq_read_grouped_head_with_poll'
-LANGUAGE C;
+LANGUAGE C COST 100;
 
 -- ---- acknowledging and extending ----
 
 CREATE FUNCTION pgmq.delete(queue_name TEXT, msg_id BIGINT)
 RETURNS BOOLEAN
 AS 'MODULE_PATHNAME', 'pgmq_delete'
-LANGUAGE C;
+LANGUAGE C COST 100;
 
 CREATE FUNCTION pgmq.delete(queue_name TEXT, msg_ids BIGINT[])
 RETURNS SETOF BIGINT
 AS 'MODULE_PATHNAME', 'pgmq_delete_batch'
-LANGUAGE C;
+LANGUAGE C COST 100;
 
 CREATE FUNCTION pgmq.archive(queue_name TEXT, msg_id BIGINT)
 RETURNS BOOLEAN
 AS 'MODULE_PATHNAME', 'pgmq_archive'
-LANGUAGE C;
+LANGUAGE C COST 100;
 
 CREATE FUNCTION pgmq.archive(queue_name TEXT, msg_ids BIGINT[])
 RETURNS SETOF BIGINT
 AS 'MODULE_PATHNAME', 'pgmq_archive_batch'
-LANGUAGE C;
+LANGUAGE C COST 100;
 
 CREATE FUNCTION pgmq.set_vt(queue_name TEXT, msg_id BIGINT, vt INTEGER)
 RETURNS SETOF pgmq.message_record
 AS 'MODULE_PATHNAME', 'pgmq_set_vt'
-LANGUAGE C;
+LANGUAGE C COST 100;
 
 CREATE FUNCTION pgmq.set_vt(queue_name TEXT, msg_id BIGINT, vt TIMESTAMP WITH TIME ZONE)
 RETURNS SETOF pgmq.message_record
 AS 'MODULE_PATHNAME', 'pgmq_set_vt_at'
-LANGUAGE C;
+LANGUAGE C COST 100;
 
 CREATE FUNCTION pgmq.set_vt(queue_name TEXT, msg_ids BIGINT[], vt INTEGER)
 RETURNS SETOF pgmq.message_record
 AS 'MODULE_PATHNAME', 'pgmq_set_vt_batch'
-LANGUAGE C;
+LANGUAGE C COST 100;
 
 CREATE FUNCTION pgmq.set_vt(queue_name TEXT, msg_ids BIGINT[], vt TIMESTAMP WITH TIME ZONE)
 RETURNS SETOF pgmq.message_record
 AS 'MODULE_PATHNAME', 'pgmq_set_vt_batch_at'
-LANGUAGE C;
+LANGUAGE C COST 100;
 
 -- ---- looking ----
 
 CREATE FUNCTION pgmq.metrics(queue_name TEXT)
 RETURNS pgmq.metrics_result
 AS 'MODULE_PATHNAME', 'pgmq_metrics'
-LANGUAGE C;
+LANGUAGE C COST 100;
 
 CREATE FUNCTION pgmq.metrics_all()
 RETURNS SETOF pgmq.metrics_result
 AS 'MODULE_PATHNAME', 'pgmq_metrics_all'
-LANGUAGE C;
+LANGUAGE C COST 100;
 
 CREATE FUNCTION pgmq.check_queue(queue_name TEXT)
 RETURNS TABLE (msg_id BIGINT, tid TID, problem TEXT)
 AS 'MODULE_PATHNAME', 'pgmq_check_queue'
-LANGUAGE C;
+LANGUAGE C COST 100;
 
 -- ---- notifications ----
 
@@ -493,46 +495,27 @@ SELECT pg_catalog.pg_extension_config_dump('pgmq.notify_insert_throttle', '');
 CREATE FUNCTION pgmq.notify_queue_listeners()
 RETURNS TRIGGER
 AS 'MODULE_PATHNAME', 'pgmq_notify_queue_listeners'
-LANGUAGE C;
+LANGUAGE C COST 100;
 
 CREATE FUNCTION pgmq.enable_notify_insert(queue_name TEXT, throttle_interval_ms INTEGER DEFAULT 250)
 RETURNS VOID
 AS 'MODULE_PATHNAME', 'pgmq_enable_notify_insert'
-LANGUAGE C;
+LANGUAGE C COST 100;
 
 CREATE FUNCTION pgmq.disable_notify_insert(queue_name TEXT)
 RETURNS VOID
 AS 'MODULE_PATHNAME', 'pgmq_disable_notify_insert'
-LANGUAGE C;
+LANGUAGE C COST 100;
 
 CREATE FUNCTION pgmq.update_notify_insert(queue_name TEXT, throttle_interval_ms INTEGER)
 RETURNS VOID
 AS 'MODULE_PATHNAME', 'pgmq_update_notify_insert'
-LANGUAGE C;
+LANGUAGE C COST 100;
 
 CREATE FUNCTION pgmq.list_notify_insert_throttles()
 RETURNS TABLE (queue_name TEXT, throttle_interval_ms INTEGER, last_notified_at TIMESTAMP WITH TIME ZONE)
 AS 'MODULE_PATHNAME', 'pgmq_list_notify_insert_throttles'
-LANGUAGE C STABLE;
-
--- ---- costs ----
-
--- What the planner believes of the API's functions is 100, the server's default for all but
--- functions in C.
-DO $$
-DECLARE
-    function pg_catalog.regprocedure;
-BEGIN
-    FOR function IN
-        SELECT p.oid FROM pg_catalog.pg_proc p
-            JOIN pg_catalog.pg_language l ON l.oid OPERATOR(pg_catalog.=) p.prolang
-            WHERE p.pronamespace OPERATOR(pg_catalog.=) 'pgmq'::pg_catalog.regnamespace
-                AND l.lanname OPERATOR(pg_catalog.=) 'c'
-                AND p.proname OPERATOR(pg_catalog.<>) 'pgmq_tableam_handler'
-    LOOP
-        EXECUTE pg_catalog.format('ALTER FUNCTION %s COST 100', function);
-    END LOOP;
-END $$;
+LANGUAGE C STABLE COST 100;
 
 -- ---- owners: keep this at the end of the file ----
 

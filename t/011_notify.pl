@@ -153,6 +153,18 @@ foreach my $q (qw(hot heap))
 	hears($send, $q, "$q: the next one is, though its time was taken");
 	hears($send, '', "$q: and then no more");
 
+	# The same while somebody locks the row, which is not stamped then
+	my $locker = $node->background_psql('postgres');
+	$locker->query_safe("BEGIN; UPDATE pgmq.notify_insert_throttle SET last_notified_at = to_timestamp(0); COMMIT; BEGIN; SELECT 1 FROM pgmq.notify_insert_throttle FOR UPDATE");
+	commit_late($send);
+	is(heard(), '', "$q: a send that failed late is not told of, the row being locked");
+	hears($send, $q, "$q: the next one is");
+	hears($send, '', "$q: and then no more, without a stamp");
+	is($node->safe_psql('postgres', "SELECT last_notified_at = to_timestamp(0) FROM pgmq.notify_insert_throttle WHERE queue_name = '$q'"),
+		't', "$q: there is none");
+	$locker->query_safe('COMMIT');
+	$locker->quit;
+
 	# Another one stops in its commit: nobody waits for it for long, and nobody counts on it
 	foreach my $fails ('on', 'off')
 	{

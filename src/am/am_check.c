@@ -35,7 +35,10 @@ typedef struct CheckState
 	void	   *sink_state;
 } CheckState;
 
-/* What a slot says of its row's columns, against the row; NULL if they agree. */
+/*
+ * What a slot says of its row's columns, against the row; NULL if they agree.
+ * Where the pool has no slot for a group, its messages stay without.
+ */
 static const char *
 compare_values(CheckState *state, const SlotCopy *slot, const Row *row)
 {
@@ -50,6 +53,7 @@ compare_values(CheckState *state, const SlotCopy *slot, const Row *row)
 	if (state->has_cold && slot->group_hash == 0)
 		return NULL;
 	if (state->keeps_groups && !slot->is_limbo_insert &&
+		(slot->group_hash != 0 || !state->has_cold) &&
 		slot->group_hash != pgmq_am_row_group(row->tuple, RelationGetDescr(state->rel)))
 		return "message is in another group in the ring than in the table";
 	return NULL;

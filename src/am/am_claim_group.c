@@ -84,9 +84,12 @@ cursor_at(int message)
 	return (ReadyCursor) {m->msg_id, m->slot};
 }
 
-/* Take the next heads, at most max, and try them; returns the groups begun. */
+/*
+ * Take the next heads, at most max, and try them; returns the groups begun, -1
+ * if there were heads and none was to be had.
+ */
 static int
-try_heads(GroupCall *call, int max, bool takes_locked, GroupRead *groups)
+try_heads(GroupCall *call, int max, GroupRead *groups)
 {
 	ClaimState *state = &call->claims;
 	int			messages[RING_HEADS_BATCH];
@@ -101,9 +104,8 @@ try_heads(GroupCall *call, int max, bool takes_locked, GroupRead *groups)
 	for (int i = 0; i < n; i++)
 	{
 		GroupRead	group = {hashes[i], cursor_at(messages[i]), false};
-		RowState	row_state = pgmq_claim_try(state, messages[i]);
 
-		if (row_state == ROW_LIVE || (takes_locked && row_state == ROW_LOCKED))
+		if (pgmq_claim_try(state, messages[i]) == ROW_LIVE)
 			groups[n_begun++] = group;
 	}
 	CHECK_FOR_INTERRUPTS();
@@ -137,7 +139,7 @@ claim_one_by_one(GroupCall *call)
 	GroupRead	group;
 	int			n;
 
-	while (!pgmq_claim_has_enough(state) && (n = try_heads(call, 1, false, &group)) != 0)
+	while (!pgmq_claim_has_enough(state) && (n = try_heads(call, 1, &group)) != 0)
 		if (n > 0)
 			try_members(state, &group, PG_INT32_MAX);
 }
@@ -162,7 +164,7 @@ claim_in_turn(GroupCall *call, bool heads_only)
 				repalloc_huge(groups, max_groups * sizeof(GroupRead));
 		}
 		n = try_heads(call, (int) Min(state->request->max_rows - state->n_done, RING_HEADS_BATCH),
-					  !heads_only, groups + n_groups);
+					  groups + n_groups);
 		n_groups += Max(n, 0);
 	}
 	while (!is_over && !pgmq_claim_has_enough(state))

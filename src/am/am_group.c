@@ -25,48 +25,71 @@ hash_key(const char *key, int length)
 	return hash_bytes_extended((const unsigned char *) key, length, 0);
 }
 
-/* A value that is not a string: by its text; NULL for a JSON null. */
-static text *
-value_as_text(Datum headers)
+static uint64
+hash_default(void)
+{
+	return hash_key(DEFAULT_GROUP, strlen(DEFAULT_GROUP));
+}
+
+/* A value that is not a string counts by its text; a JSON null has none. */
+static uint64
+hash_text_of_value(Jsonb *headers)
 {
 	LOCAL_FCINFO(fcinfo, 2);
-	Datum		result;
+	text	   *key;
+	uint64		hash;
 
 	InitFunctionCallInfoData(*fcinfo, NULL, 2, InvalidOid, NULL, NULL);
-	fcinfo->args[0].value = headers;
+	fcinfo->args[0].value = JsonbPGetDatum(headers);
 	fcinfo->args[0].isnull = false;
 	fcinfo->args[1].value = CStringGetTextDatum(group_header);
 	fcinfo->args[1].isnull = false;
-	result = jsonb_object_field_text(fcinfo);
-	return fcinfo->isnull ? NULL : DatumGetTextPP(result);
+	key = (text *) DatumGetPointer(jsonb_object_field_text(fcinfo));
+	pfree(DatumGetPointer(fcinfo->args[1].value));
+	if (fcinfo->isnull)
+		return hash_default();
+	hash = hash_key(VARDATA_ANY(key), VARSIZE_ANY_EXHDR(key));
+	pfree(key);
+	return hash;
 }
 
-/* The hash of the group that these headers name. */
+static uint64
+hash_of_object(Jsonb *headers)
+{
+	JsonbValue	name;
+	JsonbValue *value;
+	uint64		hash;
+
+	name.type = jbvString;
+	name.val.string.val = group_header;
+	name.val.string.len = strlen(group_header);
+	value = findJsonbValueFromContainer(&headers->root, JB_FOBJECT, &name);
+	if (value == NULL)
+		return hash_default();
+	hash = value->type == jbvString ?
+		hash_key(value->val.string.val, value->val.string.len) :
+		hash_text_of_value(headers);
+	pfree(value);
+	return hash;
+}
+
+/*
+ * The hash of the group that these headers name.  Leaves nothing behind: a
+ * statement that writes many rows calls it for each.
+ */
 uint64
 pgmq_am_group_hash(Datum headers, bool is_null)
 {
 	Jsonb	   *jsonb;
-	JsonbValue	name;
-	JsonbValue *value = NULL;
-	text	   *key;
+	uint64		hash;
 
 	if (is_null)
-		return hash_key(DEFAULT_GROUP, strlen(DEFAULT_GROUP));
+		return hash_default();
 	jsonb = DatumGetJsonbP(headers);
-	if (JB_ROOT_IS_OBJECT(jsonb))
-	{
-		name.type = jbvString;
-		name.val.string.val = group_header;
-		name.val.string.len = strlen(group_header);
-		value = findJsonbValueFromContainer(&jsonb->root, JB_FOBJECT, &name);
-	}
-	if (value == NULL)
-		return hash_key(DEFAULT_GROUP, strlen(DEFAULT_GROUP));
-	if (value->type == jbvString)
-		return hash_key(value->val.string.val, value->val.string.len);
-	key = value_as_text(headers);
-	return key == NULL ? hash_key(DEFAULT_GROUP, strlen(DEFAULT_GROUP)) :
-		hash_key(VARDATA_ANY(key), VARSIZE_ANY_EXHDR(key));
+	hash = JB_ROOT_IS_OBJECT(jsonb) ? hash_of_object(jsonb) : hash_default();
+	if ((Pointer) jsonb != DatumGetPointer(headers))
+		pfree(jsonb);
+	return hash;
 }
 
 static bool

@@ -76,7 +76,9 @@ scan_row(HeapTuple tuple, TupleDesc desc, TransactionId oldest_xmin, Buffer buff
 
 /*
  * Find the groups of a page's rows, after the page was let go: headers may
- * have to be fetched from elsewhere.
+ * have to be fetched from elsewhere.  Our snapshot keeps them from being
+ * vacuumed away meanwhile, but for rows whose insert is undone; what is not
+ * committed has no group yet, and its headers are not asked for.
  */
 static void
 hash_groups(TableScan *scan, int n)
@@ -108,7 +110,8 @@ scan_page(TableScan *scan, BlockNumber block)
 			!scan_row(&tuple, RelationGetDescr(rel), scan->oldest_xmin, buffer, &scan->rows[n]))
 			continue;
 		if (scan->wants_groups)
-			scan->headers[n] = pgmq_am_copy_headers(&tuple, RelationGetDescr(rel));
+			scan->headers[n] = scan->rows[n].is_insert ? (Datum) 0 :
+				pgmq_am_copy_headers(&tuple, RelationGetDescr(rel));
 		n++;
 	}
 	UnlockReleaseBuffer(buffer);
@@ -224,19 +227,28 @@ pgmq_am_settle_row(Relation rel, XactQueue *queue, int64 msg_id,
 		settle_limbo_row(rel, queue, &copy);
 }
 
-/* All that one ended transaction decides about, a batch at a time. */
+/*
+ * All that one ended transaction decides about, a batch at a time.  What it
+ * inserted goes first: a new version of a row must be in its group before the
+ * old one leaves it, or others could read past the message.
+ */
 static void
 settle_limbo_of(Relation rel, XactQueue *queue, TransactionId xid, SlotCopy *copies)
 {
-	int			n;
-
-	do
+	for (int is_insert = 1; is_insert >= 0; is_insert--)
 	{
-		CHECK_FOR_INTERRUPTS();
-		n = pgmq_xact_list_limbo(queue, xid, RING_BATCH_SLOTS, copies);
-		for (int i = 0; i < n; i++)
-			settle_limbo_row(rel, queue, &copies[i]);
-	} while (n == RING_BATCH_SLOTS);
+		uint32		cursor = 0;
+		int			n;
+
+		do
+		{
+			CHECK_FOR_INTERRUPTS();
+			n = pgmq_xact_list_limbo(queue, xid, &cursor, RING_BATCH_SLOTS, copies);
+			for (int i = 0; i < n; i++)
+				if (copies[i].is_limbo_insert == is_insert)
+					settle_limbo_row(rel, queue, &copies[i]);
+		} while (n == RING_BATCH_SLOTS);
+	}
 }
 
 /*

@@ -40,14 +40,17 @@
 	"SELECT " ROW_COLUMNS " FROM leased ORDER BY msg_id"
 
 /*
- * Grouped reads: $1 LIMIT, $2 now, $3 the new vt.  Each begins with one look at the table for the
- * groups; what it then locks is looked at again by the server's rules.
+ * Grouped reads: $1 LIMIT, $2 now, $3 the new vt.  Each begins with one look at
+ * the table for the groups; what it then locks is looked at again by the server's
+ * rules.  Groups that may not be read stay, without a head: a condition in their place would
+ * make the planner expect one group, and join 10,000 of them by nested loops.
  */
 #define GROUP_KEY(row) \
 	"COALESCE(" row "headers OPERATOR(pg_catalog.->>) 'x-pgmq-group', '_default_fifo_group')"
-#define HEAD_AND_VISIBLE \
-	"pg_catalog.min(msg_id) AS head, " \
-	"pg_catalog.min(msg_id) FILTER (WHERE " IS_READY("$2") ") AS visible"
+#define HEAD_IF_VISIBLE \
+	"CASE WHEN pg_catalog.min(msg_id) OPERATOR(pg_catalog.=) " \
+	"pg_catalog.min(msg_id) FILTER (WHERE " IS_READY("$2") ") " \
+	"THEN pg_catalog.min(msg_id) END AS head"
 #define LEASE_CHOSEN(returning, order_by) \
 	"leased AS (UPDATE %1$s m SET last_read_at = $2, vt = $3, " \
 	"read_ct = read_ct OPERATOR(pg_catalog.+) 1 " \
@@ -60,7 +63,7 @@
 typedef struct Statement
 {
 	const char *text;			/* %1$s the queue, %2$s the archive; by kind of
-								 * queue: %3$s a condition, %4$u a seed.  Who
+								 * queue: %3$s what holds a group in _rr.  Who
 								 * uses one must use those before it. */
 	int			n_args;
 	Oid			types[SQL_MAX_ARGS];
@@ -94,8 +97,7 @@ static const Statement statements[] = {
 		5, {INT4OID, TIMESTAMPTZOID, TIMESTAMPTZOID, JSONBOID, INT8OID}
 	},
 	[SQL_READ_GROUPED] = {
-		"WITH heads AS (SELECT grp, visible AS head FROM (SELECT " GROUP_KEY("") " AS grp, "
-		HEAD_AND_VISIBLE " FROM %1$s GROUP BY 1) g WHERE head OPERATOR(pg_catalog.=) visible), "
+		"WITH heads AS (SELECT " GROUP_KEY("") " AS grp, " HEAD_IF_VISIBLE " FROM %1$s GROUP BY 1), "
 		LOCKED_HEADS
 		"ranked AS (SELECT m.msg_id, pg_catalog.row_number() OVER (ORDER BY h.head, m.msg_id) AS place "
 		"FROM %1$s m JOIN heads h ON " GROUP_KEY("m.") " OPERATOR(pg_catalog.=) h.grp "
@@ -108,11 +110,9 @@ static const Statement statements[] = {
 		3, {INT4OID, TIMESTAMPTZOID, TIMESTAMPTZOID}
 	},
 	[SQL_READ_GROUPED_RR] = {
-		"WITH heads AS (SELECT grp, head FROM (SELECT " GROUP_KEY("") " AS grp, "
-		HEAD_AND_VISIBLE " FROM %1$s GROUP BY 1) g WHERE head OPERATOR(pg_catalog.=) visible), "
+		"WITH heads AS (SELECT " GROUP_KEY("") " AS grp, " HEAD_IF_VISIBLE " FROM %1$s GROUP BY 1), "
 		LOCKED_HEADS
-		"held AS MATERIALIZED (SELECT grp, head FROM heads WHERE %2$.0s%3$s AND "
-		"pg_catalog.pg_try_advisory_xact_lock(pg_catalog.hashtextextended(grp, %4$u))), "
+		"held AS MATERIALIZED (SELECT grp, head FROM heads WHERE %2$.0s%3$s), "
 		"layered AS (SELECT m.msg_id, h.head, pg_catalog.row_number() OVER (PARTITION BY h.grp ORDER BY m.msg_id) AS layer "
 		"FROM %1$s m JOIN held h ON " GROUP_KEY("m.") " OPERATOR(pg_catalog.=) h.grp "
 		"WHERE " M_IS_READY "), "
@@ -124,8 +124,7 @@ static const Statement statements[] = {
 		3, {INT4OID, TIMESTAMPTZOID, TIMESTAMPTZOID}
 	},
 	[SQL_READ_GROUPED_HEAD] = {
-		"WITH heads AS (SELECT head FROM (SELECT " HEAD_AND_VISIBLE
-		" FROM %1$s GROUP BY " GROUP_KEY("") ") g WHERE head OPERATOR(pg_catalog.=) visible), "
+		"WITH heads AS (SELECT " HEAD_IF_VISIBLE " FROM %1$s GROUP BY " GROUP_KEY("") "), "
 		"chosen AS (SELECT msg_id FROM %1$s WHERE msg_id OPERATOR(pg_catalog.=) ANY (SELECT head FROM heads) "
 		"AND " IS_READY("$2") " ORDER BY msg_id LIMIT $1 FOR UPDATE SKIP LOCKED), "
 		LEASE_CHOSEN("", "msg_id"),
@@ -212,10 +211,15 @@ qualified(Relation rel)
 }
 
 /*
- * On a hot queue the fast path holds a group by its head, not by an advisory
- * lock, and groups of other queues do not matter.
+ * What holds a group for read_grouped_rr.  On a heap queue it is an advisory
+ * lock, whose key does not name the queue: clients may rely on that lock.  On
+ * a hot queue it is the head, as on the fast path: no group is held but those
+ * whose head is, and the server's lock table does not fill with groups.
  */
-#define HOT_HEAD_CONDITION "head OPERATOR(pg_catalog.=) ANY (SELECT msg_id FROM locked)"
+#define HEAP_GROUP_LOCK \
+	"CASE WHEN head IS NOT NULL THEN " \
+	"pg_catalog.pg_try_advisory_xact_lock(pg_catalog.hashtextextended(grp, 0)) END"
+#define HOT_GROUP_LOCK "head OPERATOR(pg_catalog.=) ANY (SELECT msg_id FROM locked)"
 
 /* The kept plan of a verb on a table; inside SPI. */
 static SPIPlanPtr
@@ -236,8 +240,7 @@ get_plan(SqlVerb verb, Relation rel, const char *archive)
 	entry->plan = NULL;
 	text = psprintf(statement->text, qualified(rel),
 					quote_qualified_identifier("pgmq", archive),
-					pgmq_am_is_ours(rel) ? HOT_HEAD_CONDITION : "true",
-					pgmq_am_is_ours(rel) ? RelationGetRelid(rel) : 0);
+					pgmq_am_is_ours(rel) ? HOT_GROUP_LOCK : HEAP_GROUP_LOCK);
 	memcpy(types, statement->types, sizeof(types));
 	entry->plan = SPI_prepare(text, statement->n_args, types);
 	if (entry->plan == NULL || SPI_keepplan(entry->plan) != 0)

@@ -187,7 +187,6 @@ typedef struct Ring
 	uint64		withdraw_epoch; /* bumped when a message is withdrawn */
 	uint64		ready_seq;		/* bumped when something becomes ready */
 	uint64		refused_seq;	/* bumped when a claim is given back unused */
-	uint64		heads_seq;		/* bumped when a group becomes readable */
 
 	/* What became ready out of order, for readers who know what came before */
 	int64		highest_ready;	/* highest msg_id that was ever READY */
@@ -262,7 +261,8 @@ extern uint32 pgmq_tree_next_member(uint32 group, int64 after, uint32 slot);
 
 /* ring_group.c */
 extern bool pgmq_group_join(Ring *ring, uint32 *chain, uint32 slot, uint64 hash);
-extern void pgmq_group_leave(Ring *ring, uint32 slot);
+extern bool pgmq_group_leave(Ring *ring, uint32 slot);
+extern bool pgmq_group_is_led_by(uint32 slot);
 extern void pgmq_group_update(Ring *ring, uint32 slot);
 extern uint32 pgmq_group_find(const Ring *ring, uint64 hash);
 extern uint64 pgmq_group_hash(uint32 group);
@@ -278,7 +278,7 @@ extern uint32 pgmq_ring_publish(Ring *ring, uint32 *chain, int64 msg_id,
 								TimestampTz now);
 extern void pgmq_ring_note_cold(Ring *ring, int64 msg_id,
 								TimestampTz visible_at, TimestampTz now);
-extern void pgmq_ring_withdraw(Ring *ring, uint32 slot);
+extern bool pgmq_ring_withdraw(Ring *ring, uint32 slot);
 extern void pgmq_ring_settle(Ring *ring, uint32 slot, TimestampTz now);
 extern void pgmq_ring_lease(Ring *ring, uint32 slot, int32 read_ct,
 							TimestampTz visible_at, TimestampTz now);

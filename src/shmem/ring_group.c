@@ -83,8 +83,6 @@ update_head(Ring *ring, uint32 group)
 	{
 		g->visible_at = ring_slot(first)->msg_id;
 		pgmq_tree_insert(ring, TREE_HEADS, group);
-		ring->heads_seq++;
-		ring->ready_seq++;
 	}
 }
 
@@ -107,14 +105,16 @@ pgmq_group_update(Ring *ring, uint32 slot)
 /*
  * A committed message enters its group, which may have to be made; false if
  * there is no slot for that.  Without effect where it is a member already, or
- * the ring keeps no groups.
+ * the ring keeps no groups.  While a scan is under way that began before the
+ * ring kept groups, nobody joins: that scan does not know them, and the next
+ * one meets every message.
  */
 bool
 pgmq_group_join(Ring *ring, uint32 *chain, uint32 slot, uint64 hash)
 {
 	uint32		group;
 
-	if (!ring->is_grouped || ring_slot(slot)->group != 0)
+	if (!ring->is_grouped || ring->must_rescan || ring_slot(slot)->group != 0)
 		return true;
 	group = pgmq_group_find(ring, hash);
 	if (group == 0)
@@ -127,18 +127,32 @@ pgmq_group_join(Ring *ring, uint32 *chain, uint32 slot, uint64 hash)
 	return true;
 }
 
-/* A message leaves its group, if it is in one; the last one ends it. */
-void
+/*
+ * A message leaves its group, if it is in one; the last one ends it.  True if
+ * the group may be read now and could not before: the message was in the way.
+ */
+bool
 pgmq_group_leave(Ring *ring, uint32 slot)
 {
 	uint32		group = ring_slot(slot)->group;
+	uint32		n_heads = ring->counts[TREE_HEADS];
 
 	if (group == 0)
-		return;
+		return false;
 	pgmq_tree_remove(ring, TREE_MEMBERS, slot);
 	ring_slot(slot)->group = 0;
 	if (ring_slot(group)->by_group.left == 0)
 		free_group(ring, group);
 	else
 		update_head(ring, group);
+	return ring->counts[TREE_HEADS] > n_heads;
+}
+
+/* Is the message in a group, and its first? */
+bool
+pgmq_group_is_led_by(uint32 slot)
+{
+	uint32		group = ring_slot(slot)->group;
+
+	return group != 0 && pgmq_tree_first_member(group) == slot;
 }

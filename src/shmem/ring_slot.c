@@ -185,20 +185,26 @@ pgmq_ring_publish(Ring *ring, uint32 *chain, int64 msg_id,
 	return slot;
 }
 
-/* Take a slot out of the ring; its number may be reused at once. */
-void
+/*
+ * Take a slot out of the ring; its number may be reused at once.  True if the
+ * message kept its group from being read, and there is something to wake for.
+ */
+bool
 pgmq_ring_withdraw(Ring *ring, uint32 slot)
 {
 	RingSlot   *s = ring_slot(slot);
+	bool		frees_group;
 
 	leave_tree(ring, slot);
 	leave_limbo(ring, slot);
-	pgmq_group_leave(ring, slot);
+	frees_group = pgmq_group_leave(ring, slot);
+	ring->ready_seq += frees_group;
 	pgmq_tree_remove(ring, TREE_BY_ID, slot);
 	ring->withdraw_epoch++;
 	if (s->u.o.lease_seq > ring->forgotten_seq)
 		ring->forgotten_seq = s->u.o.lease_seq;
 	pgmq_pool_free(slot);
+	return frees_group;
 }
 
 /*

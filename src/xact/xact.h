@@ -263,8 +263,8 @@ extern void pgmq_xact_build_wait(XactQueue *queue);
 extern int	pgmq_xact_undecided(XactQueue *queue);
 extern TransactionId pgmq_xact_next_limbo_xid(XactQueue *queue,
 											  TransactionId after);
-extern int	pgmq_xact_list_limbo(XactQueue *queue, TransactionId xid, int max,
-								 SlotCopy *copies);
+extern int	pgmq_xact_list_limbo(XactQueue *queue, TransactionId xid, uint32 *cursor,
+								 int max, SlotCopy *copies);
 extern int	pgmq_xact_list_undo(XactQueue *queue, int max, SlotCopy *copies);
 extern bool pgmq_xact_find_undo(XactQueue *queue, int64 msg_id,
 								const ItemPointerData *tid, SlotCopy *copy);

@@ -89,6 +89,23 @@ pgmq_xact_release_message(XactMessage *message, uint8 keep, TimestampTz now,
 	ring_unlock(ring);
 }
 
+/* Do we hold the first message of a group? */
+bool
+pgmq_xact_leads_group(const XactMessage *message)
+{
+	Ring	   *ring = message->queue->ring;
+	uint32		slot;
+	bool		leads;
+
+	if (ring == NULL || message->slot == 0 || !ring->is_grouped)
+		return false;
+	ring_lock(ring, LW_SHARED);
+	slot = held_slot(ring, message);
+	leads = slot != 0 && pgmq_group_is_led_by(slot);
+	ring_unlock(ring);
+	return leads;
+}
+
 /* Do we hold what we think?  For assertions; caller holds L4. */
 bool
 pgmq_xact_holds_slot(const Ring *ring, const XactMessage *message)
@@ -481,17 +498,20 @@ pgmq_xact_forget_row(int index)
 {
 	XactMessage *message = pgmq_xact_message(index);
 	Ring	   *ring = message->queue->ring;
+	WakeList	wake;
 	uint32		slot;
 
 	if (message->slot == 0 || (message->flags & MSG_CLAIMED) == 0)
 		return;
+	wake.n = 0;
 	ring_lock(ring, LW_EXCLUSIVE);
 	slot = held_slot(ring, message);
-	if (slot != 0)
-		pgmq_ring_withdraw(ring, slot);
+	if (slot != 0 && pgmq_ring_withdraw(ring, slot))
+		pgmq_ring_wake(ring, 1, &wake);
 	ring_unlock(ring);
 	message->slot = 0;
 	message->flags &= ~MSG_CLAIMED;
+	pgmq_wake_all(&wake);
 }
 
 /*

@@ -163,7 +163,10 @@ mark_for_rebuild(Ring *ring)
 	pgmq_wake_all(&wake);
 }
 
-/* Apply one message to its ring.  Caller holds L4; returns new ready ones. */
+/*
+ * Apply one message to its ring.  Caller holds L4; returns how many may be
+ * claimed now that could not before, as far as sleepers are concerned.
+ */
 static uint32
 apply_message(Ring *ring, XactMessage *message, TimestampTz now)
 {
@@ -179,9 +182,8 @@ apply_message(Ring *ring, XactMessage *message, TimestampTz now)
 			slot = pgmq_ring_lookup(ring, message->msg_id, &message->tid);
 		Assert(message->slot == 0 || pgmq_xact_holds_slot(ring, message));
 		if (slot != 0)
-			pgmq_ring_withdraw(ring, slot);
-		else
-			ring->withdraw_epoch++;
+			return pgmq_ring_withdraw(ring, slot);
+		ring->withdraw_epoch++;
 		return 0;
 	}
 	if (is_sent)
@@ -218,18 +220,15 @@ apply_queue(XactQueue *queue, TimestampTz now)
 	{
 		uint32		n_ready = 0;
 		TimestampTz event_before;
-		uint64		heads_before;
 
 		wake.n = 0;
 		ring_lock(ring, LW_EXCLUSIVE);
-		heads_before = ring->heads_seq;
 		event_before = ring->first_waiter >= 0 ? pgmq_ring_next_event(ring) : 0;
 		for (int i = 0; i < RING_BATCH_SLOTS && m >= 0; i++)
 		{
 			n_ready += apply_message(ring, &pgmq_xact.messages[m], now);
 			m = pgmq_xact.messages[m].next;
 		}
-		n_ready += (uint32) (ring->heads_seq - heads_before);
 		if (n_ready > 0 ||
 			(ring->first_waiter >= 0 && pgmq_ring_next_event(ring) < event_before))
 			pgmq_ring_wake(ring, n_ready, &wake);
@@ -283,11 +282,30 @@ count_dead_sends(XactQueue *queue)
 	ring_unlock(queue->ring);
 }
 
+/*
+ * Give back what is held.  The first messages of groups go last, when the rest
+ * of their groups is free: whoever takes the first finds all that follow it.
+ */
+static void
+release_all(bool group_leaders, TimestampTz now)
+{
+	for (int m = 0; m < pgmq_xact.n_messages; m++)
+	{
+		XactMessage *message = &pgmq_xact.messages[m];
+		WakeList	wake;
+
+		if (!group_leaders && pgmq_xact_leads_group(message))
+			continue;
+		wake.n = 0;
+		pgmq_xact_release_message(message, 0, now, &wake);
+		pgmq_wake_all(&wake);
+	}
+}
+
 static void
 at_abort(void)
 {
 	TimestampTz now;
-	WakeList	wake;
 
 	pgmq_xact_guard_abort();
 	pgmq_xact_build_abort();
@@ -296,12 +314,8 @@ at_abort(void)
 	if (pgmq_xact.n_queues == 0)
 		return;
 	now = pgmq_clock_now();
-	for (int m = 0; m < pgmq_xact.n_messages; m++)
-	{
-		wake.n = 0;
-		pgmq_xact_release_message(&pgmq_xact.messages[m], 0, now, &wake);
-		pgmq_wake_all(&wake);
-	}
+	release_all(false, now);
+	release_all(true, now);
 	for (int i = 0; i < pgmq_xact.n_queues; i++)
 	{
 		count_dead_sends(pgmq_xact.queues[i]);

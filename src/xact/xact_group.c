@@ -32,6 +32,13 @@ pgmq_xact_groups_are_exact(XactQueue *queue, TimestampTz now)
 	return true;
 }
 
+/* Does the ring know every message of every group?  Caller holds L4. */
+static bool
+knows_groups(const Ring *ring)
+{
+	return ring->is_grouped && ring->phase == RING_COMPLETE && !ring->has_cold;
+}
+
 /* ---- heads ---- */
 
 /*
@@ -161,7 +168,7 @@ pgmq_xact_take_heads(XactQueue *queue, ReadyCursor *cursor, const GroupHead *own
 	pgmq_xact_publish_vxid();
 	pgmq_xact_make_room(max);
 	ring_lock(ring, LW_EXCLUSIVE);
-	*is_exact = ring->is_grouped && ring->phase == RING_COMPLETE && !ring->has_cold;
+	*is_exact = knows_groups(ring);
 	while (*is_exact && n < max &&
 		   (group = next_head(ring, cursor, own, n_own, &next_own)) != 0)
 	{
@@ -184,7 +191,8 @@ pgmq_xact_take_heads(XactQueue *queue, ReadyCursor *cursor, const GroupHead *own
 /*
  * Claim up to max further ready messages of a group, lowest first, behind
  * the cursor (a message of the group); moves it and returns how many.
- * *is_last: there are none behind it.
+ * *is_last: there are none behind it, or none to be had in order: the ring has
+ * forgotten some, or the next was ready before a lease that is being undone.
  */
 int
 pgmq_xact_take_members(XactQueue *queue, uint64 group_hash, ReadyCursor *cursor,
@@ -199,12 +207,12 @@ pgmq_xact_take_members(XactQueue *queue, uint64 group_hash, ReadyCursor *cursor,
 	pgmq_xact_make_room(max);
 	ring_lock(ring, LW_EXCLUSIVE);
 	group = pgmq_group_find(ring, group_hash);
-	*is_last = group == 0;
+	*is_last = group == 0 || !knows_groups(ring);
 	for (int i = 0; !*is_last && i < RING_BATCH_SLOTS && n < max; i++)
 	{
 		uint32		slot = pgmq_tree_next_member(group, cursor->msg_id, cursor->slot);
 
-		*is_last = slot == 0;
+		*is_last = slot == 0 || ring_slot(slot)->state == SLOT_UNDO;
 		if (*is_last)
 			break;
 		cursor->msg_id = ring_slot(slot)->msg_id;

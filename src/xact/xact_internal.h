@@ -80,6 +80,7 @@ extern int	pgmq_xact_message_of_slot(XactQueue *queue, const RingRef *ref);
 extern bool pgmq_xact_holds_slot(const Ring *ring, const XactMessage *message);
 extern void pgmq_xact_release_message(XactMessage *message, uint8 keep,
 									  TimestampTz now, WakeList *wake);
+extern bool pgmq_xact_leads_group(const XactMessage *message);
 extern void pgmq_xact_publish_vxid(void);
 extern void pgmq_xact_guard_abort(void);
 extern void pgmq_xact_build_abort(void);

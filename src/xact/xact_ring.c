@@ -304,18 +304,23 @@ pgmq_xact_next_limbo_xid(XactQueue *queue, TransactionId after)
 	return xid;
 }
 
-/* Up to max LIMBO slots that transaction xid decides about. */
+/*
+ * Up to max LIMBO slots that transaction xid decides about, behind *cursor
+ * (start with 0), which moves there.
+ */
 int
-pgmq_xact_list_limbo(XactQueue *queue, TransactionId xid, int max, SlotCopy *copies)
+pgmq_xact_list_limbo(XactQueue *queue, TransactionId xid, uint32 *cursor, int max,
+					 SlotCopy *copies)
 {
 	int			n = 0;
 	uint32		slot;
 
 	ring_lock(queue->ring, LW_SHARED);
-	slot = pgmq_tree_next(queue->ring, TREE_LIMBO, xid, 0);
+	slot = pgmq_tree_next(queue->ring, TREE_LIMBO, xid, *cursor);
 	for (; slot != 0 && n < max && ring_slot(slot)->u.o.owner == xid; n++)
 	{
 		fill_copy(&copies[n], slot);
+		*cursor = slot;
 		slot = pgmq_tree_next(queue->ring, TREE_LIMBO, xid, slot);
 	}
 	ring_unlock(queue->ring);
@@ -382,7 +387,8 @@ pgmq_xact_settle(XactQueue *queue, const SlotCopy *copy, const ScannedRow *row)
 	{
 		if (row == NULL)
 		{
-			pgmq_ring_withdraw(ring, slot);
+			if (pgmq_ring_withdraw(ring, slot))
+				pgmq_ring_wake(ring, 1, &wake);
 			ring->n_dead++;
 		}
 		else
