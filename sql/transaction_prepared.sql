@@ -105,3 +105,27 @@ SELECT pgmq.drop_queue('prepared');
 PREPARE TRANSACTION 'pgmq_f';
 COMMIT PREPARED 'pgmq_f';
 SELECT queue_name FROM pgmq.meta WHERE queue_name = 'prepared';
+
+-- Touched by plain SQL before anybody has settled what was prepared, a message still finds
+-- its group
+SELECT pgmq.create('prepared_group');
+SELECT count(*) FROM pgmq.read_grouped_head('prepared_group', 0, 1);
+BEGIN;
+SELECT pgmq.send('prepared_group', '1'), pgmq.send('prepared_group', '2', '{"x-pgmq-group": "a"}'::jsonb);
+PREPARE TRANSACTION 'pgmq_test_group';
+COMMIT PREPARED 'pgmq_test_group';
+BEGIN;
+UPDATE pgmq.q_prepared_group SET message = '3';
+ROLLBACK;
+SELECT * FROM pgmq.check_queue('prepared_group');
+SELECT msg_id FROM pgmq.read_grouped_head('prepared_group', 0, 9);
+-- Rows that came and went in a transaction that loads the ring do not count
+BEGIN;
+SELECT pgmq.purge_queue('prepared_group');
+SELECT count(*) FROM pgmq.send_batch('prepared_group', '{1,2,3}'::jsonb[]);
+SELECT count(*) FROM pgmq.pop('prepared_group', 2);
+SELECT count(*) FROM pgmq.read_grouped_head('prepared_group', 0, 1);
+SELECT queue_length FROM pgmq.metrics('prepared_group');
+COMMIT;
+SELECT * FROM pgmq.check_queue('prepared_group');
+SELECT pgmq.drop_queue('prepared_group');

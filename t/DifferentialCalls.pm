@@ -291,7 +291,7 @@ my @calls = (
 	[ 0.2, 'pgmq.validate_topic_pattern(text)', sub { sprintf 'SELECT pgmq.validate_topic_pattern(%s)', pattern() } ],
 
 	# Notifications: never throttled, for that goes by the real time
-	[ 0.1, 'pgmq.enable_notify_insert(text,integer)', sub { my $g = shift; sprintf 'SELECT pgmq.enable_notify_insert(%s, %s)', $g->queue_arg, one_of(0, 0, 0, -1, 'NULL') } ],
+	[ 0.1, 'pgmq.enable_notify_insert(text,integer)', sub { my $g = shift; sprintf 'SELECT pgmq.enable_notify_insert(%s, %s)', $g->queue_arg, one_of(0, 0, 0, -1, 'NULL') }, 'alone' ],
 	[ 0.2, 'pgmq.disable_notify_insert(text)', sub { my $g = shift; sprintf 'SELECT pgmq.disable_notify_insert(%s)', $g->queue_arg } ],
 	[ 0.1, 'pgmq.update_notify_insert(text,integer)', sub { my $g = shift; sprintf 'SELECT pgmq.update_notify_insert(%s, %s)', $g->queue_arg, one_of(0, -1, 'NULL') } ],
 	[ 0.1, 'pgmq.list_notify_insert_throttles()', sub { 'SELECT queue_name, throttle_interval_ms FROM pgmq.list_notify_insert_throttles()' } ],
@@ -354,6 +354,16 @@ sub routing_key
 }
 
 # ---- choosing ----
+
+# No notifications from here on, nor bindings
+sub calm_down
+{
+	my %known = map { ($_->[1] // '') => 1 } @calls;
+
+	return map { my $q = quoted($_);
+		(($known{'pgmq.disable_notify_insert(text)'} ? "SELECT pgmq.disable_notify_insert($q);" : ()),
+			($known{'pgmq.bind_topic(text,text)'} ? "DELETE FROM pgmq.topic_bindings;" : ())) } unique();
+}
 
 # Leave out what needs a function that does not exist; returns what it would have needed
 sub restrict

@@ -207,7 +207,13 @@ pgmq_ring_withdraw(Ring *ring, uint32 slot)
 	return frees_group;
 }
 
-/* CLAIMED, DELETING, LIMBO or UNDO, back to READY or WAITING. */
+/*
+ * CLAIMED, DELETING, LIMBO or UNDO, back to READY or WAITING.
+ *
+ * Plain SQL may have held a committed row while it was LIMBO, in no group yet
+ * (a transaction had been prepared).  Only the row knows its group, so the table
+ * is scanned once more.
+ */
 void
 pgmq_ring_settle(Ring *ring, uint32 slot, TimestampTz now)
 {
@@ -223,6 +229,9 @@ pgmq_ring_settle(Ring *ring, uint32 slot, TimestampTz now)
 	leave_tree(ring, slot);
 	leave_limbo(ring, slot);
 	place(ring, slot, now);
+	if (ring->is_grouped && s->group == 0 && !ring->has_cold &&
+		ring->phase == RING_COMPLETE)
+		ring->phase = RING_INCOMPLETE;
 }
 
 /* The owner's lease is committed: CLAIMED becomes WAITING (or READY). */
