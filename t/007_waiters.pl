@@ -18,7 +18,7 @@ my $n_consumers = 20;
 my $prompt_ms = 100;    # the median of several tries must be below
 my $n_tries = 5;
 
-my $node = new_node('waiters', conf => "max_connections = 60\npgmq.worker_naptime = 1s\nautovacuum = off\n");
+my $node = new_node('waiters', conf => "max_connections = 60\npgmq.worker = off\nautovacuum = off\n");
 
 $node->safe_psql('postgres', q{
 	SELECT pgmq.create('jobs'), pgmq.create('other');
