@@ -28,7 +28,11 @@ hash_key(const char *key, int length)
 static uint64
 hash_default(void)
 {
-	return hash_key(DEFAULT_GROUP, strlen(DEFAULT_GROUP));
+	static uint64 hash = 0;
+
+	if (hash == 0)
+		hash = hash_key(DEFAULT_GROUP, strlen(DEFAULT_GROUP));
+	return hash;
 }
 
 /* A value that is not a string counts by its text; a JSON null has none. */
