@@ -83,62 +83,26 @@ pgmq_pop(PG_FUNCTION_ARGS)
 
 /* ---- grouped: (queue_name, vt, qty [, max_poll_seconds, poll_interval_ms]) ---- */
 
-PG_FUNCTION_INFO_V1(pgmq_read_grouped);
-PGDLLEXPORT Datum
-pgmq_read_grouped(PG_FUNCTION_ARGS)
-{
-	ReadArgs	args;
-
-	get_grouped_args(fcinfo, SQL_READ_GROUPED, GROUPS_ONE_BY_ONE, &args);
-	return pgmq_read_call(fcinfo, &args, &pgmq_rights_read);
+#define GROUPED_READ(name, verb, order) \
+PG_FUNCTION_INFO_V1(name); \
+PGDLLEXPORT Datum \
+name(PG_FUNCTION_ARGS) \
+{ \
+	ReadArgs	args; \
+\
+	get_grouped_args(fcinfo, verb, order, &args); \
+	return pgmq_read_call(fcinfo, &args, &pgmq_rights_read); \
+} \
+PG_FUNCTION_INFO_V1(name##_with_poll); \
+PGDLLEXPORT Datum \
+name##_with_poll(PG_FUNCTION_ARGS) \
+{ \
+	ReadArgs	args; \
+\
+	get_grouped_args(fcinfo, verb, order, &args); \
+	return pgmq_poll_call(fcinfo, &args, 3); \
 }
 
-PG_FUNCTION_INFO_V1(pgmq_read_grouped_rr);
-PGDLLEXPORT Datum
-pgmq_read_grouped_rr(PG_FUNCTION_ARGS)
-{
-	ReadArgs	args;
-
-	get_grouped_args(fcinfo, SQL_READ_GROUPED_RR, GROUPS_IN_TURN, &args);
-	return pgmq_read_call(fcinfo, &args, &pgmq_rights_read);
-}
-
-PG_FUNCTION_INFO_V1(pgmq_read_grouped_head);
-PGDLLEXPORT Datum
-pgmq_read_grouped_head(PG_FUNCTION_ARGS)
-{
-	ReadArgs	args;
-
-	get_grouped_args(fcinfo, SQL_READ_GROUPED_HEAD, GROUPS_HEADS_ONLY, &args);
-	return pgmq_read_call(fcinfo, &args, &pgmq_rights_read);
-}
-
-PG_FUNCTION_INFO_V1(pgmq_read_grouped_with_poll);
-PGDLLEXPORT Datum
-pgmq_read_grouped_with_poll(PG_FUNCTION_ARGS)
-{
-	ReadArgs	args;
-
-	get_grouped_args(fcinfo, SQL_READ_GROUPED, GROUPS_ONE_BY_ONE, &args);
-	return pgmq_poll_call(fcinfo, &args, 3);
-}
-
-PG_FUNCTION_INFO_V1(pgmq_read_grouped_rr_with_poll);
-PGDLLEXPORT Datum
-pgmq_read_grouped_rr_with_poll(PG_FUNCTION_ARGS)
-{
-	ReadArgs	args;
-
-	get_grouped_args(fcinfo, SQL_READ_GROUPED_RR, GROUPS_IN_TURN, &args);
-	return pgmq_poll_call(fcinfo, &args, 3);
-}
-
-PG_FUNCTION_INFO_V1(pgmq_read_grouped_head_with_poll);
-PGDLLEXPORT Datum
-pgmq_read_grouped_head_with_poll(PG_FUNCTION_ARGS)
-{
-	ReadArgs	args;
-
-	get_grouped_args(fcinfo, SQL_READ_GROUPED_HEAD, GROUPS_HEADS_ONLY, &args);
-	return pgmq_poll_call(fcinfo, &args, 3);
-}
+GROUPED_READ(pgmq_read_grouped, SQL_READ_GROUPED, GROUPS_ONE_BY_ONE)
+GROUPED_READ(pgmq_read_grouped_rr, SQL_READ_GROUPED_RR, GROUPS_IN_TURN)
+GROUPED_READ(pgmq_read_grouped_head, SQL_READ_GROUPED_HEAD, GROUPS_HEADS_ONLY)

@@ -41,6 +41,14 @@ unlink_waiter(Ring *ring, int proc_number)
 	me->waits_for = -1;
 }
 
+/* Off the waiters, and its latch to be set: it is its turn. */
+static void
+give_turn(Ring *ring, int proc_number, WakeList *wake)
+{
+	unlink_waiter(ring, proc_number);
+	append_to_wake(wake, proc_number);
+}
+
 /*
  * Join the ring's waiters, having looked at all that was ready by
  * seen_ready_seq; met_locked: see pgmq_ring_wake_unaware().  Caller holds L4
@@ -109,12 +117,7 @@ pgmq_ring_wake(Ring *ring, uint32 n_messages, WakeList *wake)
 {
 	while (n_messages-- > 0 && ring->first_waiter >= 0 &&
 		   wake->n < RING_WAKE_BATCH)
-	{
-		int			proc_number = ring->first_waiter;
-
-		unlink_waiter(ring, proc_number);
-		append_to_wake(wake, proc_number);
-	}
+		give_turn(ring, ring->first_waiter, wake);
 	pgmq_ring_wake_first(ring, wake);
 }
 
@@ -135,8 +138,7 @@ pgmq_ring_wake_unseen(Ring *ring, WakeList *wake)
 		proc_number = pgmq_shared->backends[proc_number].next_waiter;
 	if (proc_number < 0)
 		return;
-	unlink_waiter(ring, proc_number);
-	append_to_wake(wake, proc_number);
+	give_turn(ring, proc_number, wake);
 	pgmq_ring_wake_first(ring, wake);
 }
 
@@ -155,8 +157,7 @@ pgmq_ring_wake_unaware(Ring *ring, WakeList *wake)
 		proc_number = pgmq_shared->backends[proc_number].next_waiter;
 	if (proc_number < 0)
 		return;
-	unlink_waiter(ring, proc_number);
-	append_to_wake(wake, proc_number);
+	give_turn(ring, proc_number, wake);
 	pgmq_ring_wake_first(ring, wake);
 }
 
