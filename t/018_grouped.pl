@@ -23,7 +23,7 @@ use IPC::Run;
 use PgmqTest;
 use PostgreSQL::Test::Utils;
 use Test::More;
-use Time::HiRes qw(time usleep);
+use Time::HiRes qw(time);
 
 my $n_groups = 200;
 my $n_consumers = 8;
@@ -249,7 +249,8 @@ $node->safe_psql('postgres', qq{
 	my @runs = (
 		start_pgbench($node, \$consumed, '-c', $n_consumers, '-j', 2, '-T', 30, consumer_scripts('crashed')),
 		start_pgbench($node, \$sent, '-c', 2, '-T', 30, sender_script('crashed')));
-	usleep(1_500_000);
+	$node->poll_query_until('postgres', "SELECT count(*) > 500 FROM gone WHERE queue = 'crashed'")
+	  or die "consumers do not get on";
 	crash($node);
 	$_->finish foreach @runs;
 	unlike("$consumed$sent", qr/overtook/, 'crashed: nothing was read out of order before the crash');
