@@ -145,17 +145,18 @@ build_private() {
 	if has_extension_path; then
 		private_make "$dir" install DESTDIR="$dir/dest" "$@"
 	else # a server its user built: the extension has to go where the server is
-		make -s -C "$dir/build" -f "$dir/tree/Makefile" PG_CONFIG="$PG_CONFIG" install "$@"
+		make -s -C "$dir/build" -f "$dir/tree/Makefile" VPATH="$dir/tree" PG_CONFIG="$PG_CONFIG" install "$@"
 	fi
 }
 
 # private_make DIR ARGUMENT...: make in DIR/build, for at most $limit_seconds, with the
-# library $preload before all others if there is one
+# library $preload before all others if there is one.  Of a server that was configured in
+# its source folder, PGXS does not find out VPATH by itself.
 private_make() {
 	local dir=$1
 	shift
 	as_owner timeout --kill-after=10 "${limit_seconds:-300}" \
-		${preload:+env LD_PRELOAD="$preload"} make -s -C "$dir/build" -f "$dir/tree/Makefile" PG_CONFIG="$PG_CONFIG" "$@"
+		${preload:+env LD_PRELOAD="$preload"} make -s -C "$dir/build" -f "$dir/tree/Makefile" VPATH="$dir/tree" PG_CONFIG="$PG_CONFIG" "$@"
 }
 
 # server_paths DIR: settings by which a server finds what is below DIR/dest

@@ -62,11 +62,19 @@ sim_shmem_alloc(const char *name, Size size, bool *found)
 	return MemoryContextAllocZero(sim_shared_context, size);
 }
 
+/* With the default one, a search that must not raise errors is not allowed */
+static void *
+allocate_for_hash(Size size)
+{
+	return MemoryContextAlloc(sim_shared_context, size);
+}
+
 HTAB *
 sim_shmem_hash(const char *name, long size, HASHCTL *ctl, int flags)
 {
 	ctl->hcxt = sim_shared_context;
-	return hash_create(name, size, ctl, HASH_ELEM | HASH_BLOBS | HASH_CONTEXT);
+	ctl->alloc = allocate_for_hash;
+	return hash_create(name, size, ctl, HASH_ELEM | HASH_BLOBS | HASH_CONTEXT | HASH_ALLOC);
 }
 
 LWLockPadded *
