@@ -104,7 +104,7 @@ find_leasable(Relation rel, Buffer buffer, XactMessage *message)
 		case TM_Ok:
 			return head;
 		case TM_BeingModified:
-			return HEAP_XMAX_IS_LOCKED_ONLY(tuple.t_data->t_infomask) ? head : NULL;
+			return pgmq_am_is_only_locked(tuple.t_data) ? head : NULL;
 		default:
 			return NULL;
 	}

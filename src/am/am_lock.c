@@ -33,12 +33,12 @@
 /* Between two looks at a slot that another backend is busy with. */
 #define BUSY_PAUSE_US 50
 
-/* Wait for the end of the transaction that holds a claim. */
+/* Wait for the end of the transaction, or savepoint, that holds a claim. */
 void
-pgmq_am_wait_for(VirtualTransactionId owner)
+pgmq_am_wait_for(const ClaimOwner *owner)
 {
 	Assert(!pgmq_xact_guard());
-	(void) VirtualXactLock(owner, true);
+	pgmq_xact_wait_for_owner(owner);
 	CHECK_FOR_INTERRUPTS();
 }
 
@@ -69,7 +69,7 @@ fetch_msg_id(Relation rel, ItemPointer tid, int64 *msg_id, bool *is_ours)
 	pgmq_am_row_values(&tuple, RelationGetDescr(rel), msg_id, &lease, &has_msg_id);
 	LockBuffer(buffer, BUFFER_LOCK_SHARE);
 	if ((tuple.t_data->t_infomask & HEAP_XMAX_INVALID) == 0 &&
-		HEAP_XMAX_IS_LOCKED_ONLY(tuple.t_data->t_infomask))
+		pgmq_am_is_only_locked(tuple.t_data))
 	{
 		TransactionId xmax = HeapTupleHeaderGetRawXmax(tuple.t_data);
 
@@ -104,7 +104,7 @@ static bool
 guard_row(Relation rel, XactQueue *queue, ItemPointer tid, int64 msg_id,
 		  LockTupleMode mode, LockWaitPolicy policy)
 {
-	VirtualTransactionId owner;
+	ClaimOwner	owner;
 
 	for (;;)
 	{
@@ -127,7 +127,7 @@ guard_row(Relation rel, XactQueue *queue, ItemPointer tid, int64 msg_id,
 							(errcode(ERRCODE_LOCK_NOT_AVAILABLE),
 							 errmsg("could not obtain lock on row in relation \"%s\"",
 									RelationGetRelationName(rel))));
-				pgmq_am_wait_for(owner);
+				pgmq_am_wait_for(&owner);
 		}
 	}
 }

@@ -87,9 +87,11 @@ typedef bool TU_UpdateIndexes;
 #if PG_VERSION_NUM >= 170000
 #define PGMQ_MY_PROC_NUMBER ((int) MyProcNumber)
 #define PGMQ_MY_VXID(result) GET_VXID_FROM_PGPROC(result, *MyProc)
+#define PGMQ_VXID_BACKEND(vxid) ((uint32) (vxid).procNumber)
 #else
 #define PGMQ_MY_PROC_NUMBER (MyProc->pgprocno)
 #define PGMQ_MY_VXID(result) GET_VXID_FROM_PGPROC(result, *MyProc)
+#define PGMQ_VXID_BACKEND(vxid) ((uint32) (vxid).backendId)
 #endif
 
 /*

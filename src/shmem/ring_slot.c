@@ -262,7 +262,7 @@ pgmq_ring_hold(Ring *ring, uint32 slot, SlotState state, uint32 owner)
 		leave_tree(ring, slot);
 	leave_limbo(ring, slot);
 	s->state = state;
-	s->stage = STAGE_LEASED;
+	s->stage = STAGE_LEASED | (pgmq_backend_in_savepoint(owner) ? STAGE_IN_SAVEPOINT : 0);
 	s->u.o.owner = owner;
 	pgmq_group_update(ring, slot);
 }

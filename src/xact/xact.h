@@ -18,6 +18,7 @@
 
 #include "common/compat.h"
 #include "common/queue_row.h"
+#include "shmem/claim_owner.h"
 #include "shmem/throttle.h"
 #include "storage/itemptr.h"
 
@@ -151,7 +152,7 @@ typedef enum ClaimResult
 } ClaimResult;
 
 extern ClaimResult pgmq_xact_claim_any(XactQueue *queue, const MessageRef *ref,
-									   int *message, VirtualTransactionId *owner);
+									   int *message, ClaimOwner *owner);
 
 /*
  * The guard around a heap operation that locks, deletes or updates one row:
@@ -172,9 +173,12 @@ typedef struct RowGuard
 extern ClaimResult pgmq_xact_guard_begin(XactQueue *queue, int64 msg_id,
 										 const ItemPointerData *tid,
 										 LockTupleMode mode,
-										 VirtualTransactionId *owner);
+										 ClaimOwner *owner);
 extern const RowGuard *pgmq_xact_guard(void);
 extern void pgmq_xact_guard_end(bool is_deleted);
+
+/* xact_owner.c */
+extern void pgmq_xact_wait_for_owner(const ClaimOwner *owner);
 
 /* xact_group.c */
 extern bool pgmq_xact_groups_are_exact(XactQueue *queue, TimestampTz now);

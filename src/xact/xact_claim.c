@@ -23,17 +23,6 @@
 #include "utils/timestamp.h"
 #include "xact/xact_internal.h"
 
-/* Our claims name us; say who that is before the first of a transaction. */
-void
-pgmq_xact_publish_vxid(void)
-{
-	if (!pgmq_xact.has_vxid)
-	{
-		pgmq_backend_set_vxid();
-		pgmq_xact.has_vxid = true;
-	}
-}
-
 /*
  * The slot of a message as far as we still hold it, or 0.  A slot we claimed
  * but found unfit can be withdrawn by the transaction that deleted the row,
@@ -217,7 +206,7 @@ void
 pgmq_xact_hold_to_look(Ring *ring, uint32 slot)
 {
 	pgmq_ring_hold(ring, slot, SLOT_CLAIMED, PGMQ_MY_PROC_NUMBER);
-	ring_slot(slot)->stage = STAGE_LOOKING;
+	set_slot_stage(slot, STAGE_LOOKING);
 }
 
 /*
@@ -237,7 +226,7 @@ pgmq_xact_take_ready(XactQueue *queue, ReadyCursor *cursor, TimestampTz now,
 	RingRef		refs[64];
 	int			taken = 0;
 
-	pgmq_xact_publish_vxid();
+	pgmq_xact_publish_owner();
 	pgmq_xact_mature(queue, now);
 	while (taken < max)
 	{
@@ -342,7 +331,7 @@ pgmq_xact_take_ref(XactQueue *queue, const MessageRef *ref, int *message, bool *
 	RingRef		current;
 	bool		taken;
 
-	pgmq_xact_publish_vxid();
+	pgmq_xact_publish_owner();
 	pgmq_xact_make_room(1);
 	ring_lock(ring, LW_EXCLUSIVE);
 	taken = ref_is_current(ring, ref, &current) && current.state == SLOT_READY;
@@ -362,7 +351,7 @@ is_being_looked_at(uint32 slot)
 {
 	RingSlot   *s = ring_slot(slot);
 
-	return s->state == SLOT_CLAIMED && s->stage == STAGE_LOOKING &&
+	return s->state == SLOT_CLAIMED && slot_stage(slot) == STAGE_LOOKING &&
 		s->u.o.owner != PGMQ_MY_PROC_NUMBER;
 }
 
@@ -372,7 +361,7 @@ is_being_looked_at(uint32 slot)
  */
 ClaimResult
 pgmq_xact_claim_any(XactQueue *queue, const MessageRef *ref, int *message,
-					VirtualTransactionId *owner)
+					ClaimOwner *owner)
 {
 	Ring	   *ring = queue->ring;
 	RingRef		current;
@@ -384,7 +373,7 @@ pgmq_xact_claim_any(XactQueue *queue, const MessageRef *ref, int *message,
 		*message = known;
 		return CLAIM_TAKEN;
 	}
-	pgmq_xact_publish_vxid();
+	pgmq_xact_publish_owner();
 	pgmq_xact_make_room(1);
 	ring_lock(ring, LW_EXCLUSIVE);
 	if (!ref_is_current(ring, ref, &current))
@@ -394,7 +383,7 @@ pgmq_xact_claim_any(XactQueue *queue, const MessageRef *ref, int *message,
 	else if (current.state == SLOT_CLAIMED || current.state == SLOT_DELETING)
 	{
 		result = CLAIM_FOREIGN;
-		*owner = pgmq_backend_vxid(current.owner);
+		*owner = pgmq_ring_owner(current.slot);
 	}
 	else if (current.state == SLOT_LIMBO || current.state == SLOT_UNDO)
 		result = CLAIM_UNDECIDED;
@@ -588,7 +577,7 @@ is_claimed_by_other(uint32 slot, LockTupleMode mode)
 	RingSlot   *s = ring_slot(slot);
 
 	return s->state == SLOT_CLAIMED && s->u.o.owner != PGMQ_MY_PROC_NUMBER &&
-		!(s->stage == STAGE_EXTENDED && mode == LockTupleKeyShare);
+		!(slot_stage(slot) == STAGE_EXTENDED && mode == LockTupleKeyShare);
 }
 
 /*
@@ -599,7 +588,7 @@ is_claimed_by_other(uint32 slot, LockTupleMode mode)
  */
 ClaimResult
 pgmq_xact_guard_begin(XactQueue *queue, int64 msg_id, const ItemPointerData *tid,
-					  LockTupleMode mode, VirtualTransactionId *owner)
+					  LockTupleMode mode, ClaimOwner *owner)
 {
 	RowGuard   *guard = &pgmq_xact.guard;
 	Ring	   *ring = queue->ring;
@@ -625,7 +614,7 @@ pgmq_xact_guard_begin(XactQueue *queue, int64 msg_id, const ItemPointerData *tid
 		else if (is_claimed_by_other(slot, mode))
 		{
 			result = CLAIM_FOREIGN;
-			*owner = pgmq_backend_vxid(ring_slot(slot)->u.o.owner);
+			*owner = pgmq_ring_owner(slot);
 		}
 		else if (ring_slot(slot)->lockers == MAX_LOCKERS)
 			result = CLAIM_BUSY;
@@ -681,7 +670,7 @@ note_delete(const RowGuard *guard)
 	/* A load may have seen a row of our own coming: it stays LIMBO. */
 	if (queue->ring != NULL && (message->flags & MSG_SENT) == 0)
 	{
-		pgmq_xact_publish_vxid();
+		pgmq_xact_publish_owner();
 		ring_lock(queue->ring, LW_EXCLUSIVE);
 		message->slot = pgmq_ring_lookup(queue->ring, guard->msg_id, &guard->tid);
 		if (message->slot != 0)

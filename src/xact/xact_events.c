@@ -430,6 +430,7 @@ subxact_callback(SubXactEvent event, SubTransactionId my_subid,
 		case SUBXACT_EVENT_PRE_COMMIT_SUB:
 			break;
 		case SUBXACT_EVENT_COMMIT_SUB:
+			pgmq_xact_end_savepoint(true);
 			pgmq_xact_merge_changes(GetCurrentTransactionNestLevel());
 			pgmq_xact_merge_notifies(GetCurrentTransactionNestLevel());
 			break;
@@ -439,6 +440,7 @@ subxact_callback(SubXactEvent event, SubTransactionId my_subid,
 			pgmq_xact_sleep_abort();
 			pgmq_xact_undo_changes(GetCurrentTransactionNestLevel());
 			pgmq_xact_undo_notifies(GetCurrentTransactionNestLevel());
+			pgmq_xact_end_savepoint(false);
 			break;
 	}
 }

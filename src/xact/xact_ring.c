@@ -600,7 +600,7 @@ pgmq_xact_copy_slots(XactQueue *queue, SlotCopy **copies, bool *has_cold)
 bool
 pgmq_xact_is_orphan(XactQueue *queue, int64 msg_id, const ItemPointerData *tid)
 {
-	VirtualTransactionId owner;
+	ClaimOwner	owner;
 	uint32		slot;
 	bool		is_held;
 
@@ -610,9 +610,9 @@ pgmq_xact_is_orphan(XactQueue *queue, int64 msg_id, const ItemPointerData *tid)
 							ring_slot(slot)->state == SLOT_DELETING) &&
 		ring_slot(slot)->u.o.owner != PGMQ_MY_PROC_NUMBER;
 	if (is_held)
-		owner = pgmq_backend_vxid(ring_slot(slot)->u.o.owner);
+		owner = pgmq_ring_owner(slot);
 	ring_unlock(queue->ring);
-	return is_held && VirtualXactLock(owner, false);
+	return is_held && VirtualXactLock(owner.vxid, false);
 }
 
 /* ---- the worker ---- */
