@@ -180,6 +180,7 @@ extern void pgmq_am_restore_lease(Relation rel, const ItemPointerData *tid,
 extern bool pgmq_am_ready_ring(Relation rel, XactQueue *queue,
 							   const ReadyCursor *cursor, TimestampTz now);
 extern void pgmq_am_settle_all(Relation rel, XactQueue *queue);
+extern void pgmq_am_restore_all(Relation rel);
 extern void pgmq_am_settle_row(Relation rel, XactQueue *queue, int64 msg_id,
 							   const ItemPointerData *tid);
 

@@ -15,6 +15,7 @@
 #include "common/compat.h"
 
 #include "access/genam.h"
+#include "access/parallel.h"
 #include "am/am.h"
 #include "catalog/index.h"
 #include "nodes/execnodes.h"
@@ -125,6 +126,8 @@ pgmq_am_index_build_range_scan(Relation rel, Relation index,
 	struct IndexInfo *copy = info_over_presented(rel, info);
 	double		n_tuples;
 
+	if (!IsParallelWorker())
+		pgmq_am_restore_all(rel);
 	PG_TRY();
 	{
 		if (scan != NULL)

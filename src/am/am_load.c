@@ -280,6 +280,23 @@ pgmq_am_settle_all(Relation rel, XactQueue *queue)
 }
 
 /*
+ * Put back what failed leases left on pages, before rows are copied or indexed
+ * as they are stored.  The caller's lock on the table keeps others from leasing
+ * in place, so no more of them come.
+ */
+void
+pgmq_am_restore_all(Relation rel)
+{
+	XactQueue  *queue = pgmq_xact_queue(rel);
+
+	while (queue != NULL && pgmq_xact_has_undo(queue))
+	{
+		CHECK_FOR_INTERRUPTS();
+		pgmq_am_settle_all(rel, queue);
+	}
+}
+
+/*
  * Make the ring able to answer: settle undecided messages, build it or
  * load cold messages where that is due.  False if it cannot answer even so
  * (no room in the pool): the caller takes the SQL path.  With a cursor only

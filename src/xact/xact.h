@@ -111,6 +111,7 @@ extern void pgmq_xact_note_insert(XactQueue *queue, const ItemPointerData *tid,
 								  int64 msg_id, const Lease *values,
 								  uint64 group_hash);
 extern void pgmq_xact_note_rebuild(Relation rel);
+extern void pgmq_xact_note_copy(Relation rel, Oid relid);
 extern void pgmq_xact_note_new_storage(Relation rel,
 									   const RelFileLocator *locator);
 extern void pgmq_xact_note_moved_storage(Relation rel,
@@ -261,6 +262,7 @@ extern bool pgmq_xact_build_add(XactQueue *queue, uint64 epoch,
 extern void pgmq_xact_build_end(XactQueue *queue, bool is_complete);
 extern void pgmq_xact_build_wait(XactQueue *queue);
 extern int	pgmq_xact_undecided(XactQueue *queue);
+extern bool pgmq_xact_has_undo(XactQueue *queue);
 extern TransactionId pgmq_xact_next_limbo_xid(XactQueue *queue,
 											  TransactionId after);
 extern int	pgmq_xact_list_limbo(XactQueue *queue, TransactionId xid, uint32 *cursor,
@@ -294,6 +296,7 @@ extern void pgmq_xact_note_vacuum(XactQueue *queue);
 /* Work for the background worker, database by database. */
 typedef struct RingWork
 {
+	RelFileLocator locator;
 	Oid			dbid;
 	Oid			relid;
 	bool		needs_build;
@@ -301,7 +304,8 @@ typedef struct RingWork
 	bool		needs_settling;
 } RingWork;
 
-extern int	pgmq_xact_list_work(Oid dbid, RingWork *work, int max);
+extern bool pgmq_xact_next_work(Oid dbid, int *cursor, RingWork *work);
+extern void pgmq_xact_forget_name(const RingWork *work);
 extern void pgmq_xact_forget_database(Oid dbid);
 
 #endif							/* PGMQ_XACT_H */

@@ -380,6 +380,21 @@ pgmq_xact_note_rebuild(Relation rel)
 }
 
 /*
+ * Rows were copied past the list into rel, whose storage will be that of the
+ * relation relid: nobody else may open that and say so before the worker looks.
+ */
+void
+pgmq_xact_note_copy(Relation rel, Oid relid)
+{
+	XactQueue  *queue = pgmq_xact_queue(rel);
+
+	if (queue == NULL)
+		return;
+	pgmq_xact_note_rebuild(rel);
+	name_relation(queue, relid);
+}
+
+/*
  * The relation gets new storage: the old one's ring goes at commit, the new
  * one's at abort.  A ring that is there already is of storage long gone.
  */
