@@ -74,7 +74,7 @@ queues_are_sound($node, ['l']);
 $node->safe_psql('postgres', q{
 SET allow_in_place_tablespaces = on;
 CREATE TABLESPACE elsewhere LOCATION ''});
-my $by_index = q{SET enable_seqscan = off; SELECT count(*) FROM pgmq.q_u WHERE vt <= clock_timestamp()};
+my $by_index = q{SET enable_seqscan = off; SELECT count(*) FROM pgmq.q_u WHERE vt <= now()};
 foreach my $sql ('VACUUM FULL pgmq.q_u', 'CLUSTER pgmq.q_u USING u_id', 'ALTER TABLE pgmq.q_u SET TABLESPACE elsewhere',
 	'ALTER TABLE pgmq.q_u SET UNLOGGED', 'CREATE INDEX ON pgmq.q_u (vt)', 'CREATE INDEX CONCURRENTLY ON pgmq.q_u (vt)',
 	'SET min_parallel_table_scan_size = 0; SET max_parallel_maintenance_workers = 2; CREATE INDEX ON pgmq.q_u (vt)')
