@@ -280,19 +280,22 @@ pgmq_am_settle_all(Relation rel, XactQueue *queue)
 }
 
 /*
- * Put back what failed leases left on pages, before rows are copied or indexed
- * as they are stored.  The caller's lock on the table keeps others from leasing
- * in place, so no more of them come.
+ * Before the rows are copied or indexed as they are stored: put back what was
+ * before leases that are to be taken back.  The caller's lock on the table
+ * keeps others from making more.
  */
 void
-pgmq_am_restore_all(Relation rel)
+pgmq_am_take_back_leases(Relation rel)
 {
 	XactQueue  *queue = pgmq_xact_queue(rel);
+	SlotCopy	copy;
 
-	while (queue != NULL && pgmq_xact_has_undo(queue))
+	if (queue == NULL || !pgmq_xact_queue_is_usable(queue))
+		return;
+	while (pgmq_xact_list_undo(queue, 1, &copy) > 0)
 	{
 		CHECK_FOR_INTERRUPTS();
-		pgmq_am_settle_all(rel, queue);
+		undo_row(rel, queue, &copy);
 	}
 }
 

@@ -23,17 +23,6 @@ scan_begin(Relation rel, Snapshot snapshot, int nkeys, struct ScanKeyData *key,
 	return heap->scan_begin(rel, snapshot, nkeys, key, pscan, flags);
 }
 
-/*
- * A parallel index build begins here, before its workers read the first page:
- * they must find what SQL sees.
- */
-static Size
-parallelscan_initialize(Relation rel, ParallelTableScanDesc pscan)
-{
-	pgmq_am_restore_all(rel);
-	return heap->parallelscan_initialize(rel, pscan);
-}
-
 static bool
 scan_getnextslot(TableScanDesc scan, ScanDirection direction, TupleTableSlot *slot)
 {
@@ -148,7 +137,6 @@ pgmq_am_override_scans(TableAmRoutine *routine)
 {
 	heap = pgmq_heap_routine();
 	routine->scan_begin = scan_begin;
-	routine->parallelscan_initialize = parallelscan_initialize;
 	routine->scan_getnextslot = scan_getnextslot;
 	routine->scan_getnextslot_tidrange = scan_getnextslot_tidrange;
 	routine->index_fetch_begin = index_fetch_begin;

@@ -262,7 +262,6 @@ extern bool pgmq_xact_build_add(XactQueue *queue, uint64 epoch,
 extern void pgmq_xact_build_end(XactQueue *queue, bool is_complete);
 extern void pgmq_xact_build_wait(XactQueue *queue);
 extern int	pgmq_xact_undecided(XactQueue *queue);
-extern bool pgmq_xact_has_undo(XactQueue *queue);
 extern TransactionId pgmq_xact_next_limbo_xid(XactQueue *queue,
 											  TransactionId after);
 extern int	pgmq_xact_list_limbo(XactQueue *queue, TransactionId xid, uint32 *cursor,

@@ -286,20 +286,6 @@ pgmq_xact_undecided(XactQueue *queue)
 	return queue->ring->counts[TREE_LIMBO] + queue->ring->counts[TREE_UNDO];
 }
 
-/* Is there a lease still to be taken back from its page? */
-bool
-pgmq_xact_has_undo(XactQueue *queue)
-{
-	bool		has_undo = false;
-
-	if (queue->ring == NULL)
-		return false;
-	ring_lock(queue->ring, LW_SHARED);
-	has_undo = queue->ring->counts[TREE_UNDO] > 0;
-	ring_unlock(queue->ring);
-	return has_undo;
-}
-
 /*
  * The next transaction that decides about LIMBO slots, numerically; start with
  * InvalidTransactionId, which also ends it.
