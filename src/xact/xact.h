@@ -116,6 +116,7 @@ extern void pgmq_xact_note_new_storage(Relation rel,
 									   const RelFileLocator *locator);
 extern void pgmq_xact_note_moved_storage(Relation rel,
 										 const RelFileLocator *locator);
+extern void pgmq_xact_trim(void);
 extern bool pgmq_xact_may_have_id(XactQueue *queue, int64 msg_id);
 extern void pgmq_xact_note_drop(const RelFileLocator *locator, Oid relid);
 extern bool pgmq_xact_has_leases(void);
