@@ -207,6 +207,7 @@ pgmq_am_delete_message(Relation rel, int64 msg_id, RowSink sink, void *sink_stat
 		pfree(refs);
 		CHECK_FOR_INTERRUPTS();
 	} while (again);
+	pgmq_xact_trim();
 	return ack_count(queue, deleted);
 }
 
@@ -338,5 +339,6 @@ pgmq_am_extend_message(Relation rel, int64 msg_id, TimestampTz visible_at,
 		pfree(refs);
 		CHECK_FOR_INTERRUPTS();
 	} while (again);
+	pgmq_xact_trim();
 	return ack_count(queue, n_done);
 }

@@ -47,6 +47,8 @@ typedef struct RingShared
 
 	/* guarded by L3 */
 	uint64		n_rings_made;
+	int			n_rings_used;	/* readers without L3 tolerate a stale value: a
+								 * queue takes the SQL path once more */
 
 	/* guarded by free_mutex */
 	slock_t		free_mutex;

@@ -66,6 +66,7 @@ init_shared(void)
 	pgmq_shared->n_fresh = 1;
 	pgmq_shared->n_free = pgmq_shared->n_slots;
 	pgmq_shared->n_rings = pgmq_max_hot_queues;
+	pgmq_shared->n_rings_used = 0;
 	pgmq_shared->n_backends = PGMQ_MAX_BACKENDS;
 	pgmq_shared->directory_lock = &(GetNamedLWLockTranche("PgmqDirectory"))->lock;
 	for (int i = 0; i < pgmq_shared->n_rings; i++)

@@ -112,10 +112,12 @@ extern void pgmq_xact_note_insert(XactQueue *queue, const ItemPointerData *tid,
 								  int64 msg_id, const Lease *values,
 								  uint64 group_hash);
 extern void pgmq_xact_note_rebuild(Relation rel);
+extern void pgmq_xact_note_copy(Relation rel, Oid relid);
 extern void pgmq_xact_note_new_storage(Relation rel,
 									   const RelFileLocator *locator);
 extern void pgmq_xact_note_moved_storage(Relation rel,
 										 const RelFileLocator *locator);
+extern void pgmq_xact_trim(void);
 extern bool pgmq_xact_may_have_id(XactQueue *queue, int64 msg_id);
 extern void pgmq_xact_note_drop(const RelFileLocator *locator, Oid relid);
 extern bool pgmq_xact_has_leases(void);
@@ -298,6 +300,7 @@ extern void pgmq_xact_note_vacuum(XactQueue *queue);
 /* Work for the background worker, database by database. */
 typedef struct RingWork
 {
+	RelFileLocator locator;
 	Oid			dbid;
 	Oid			relid;
 	bool		needs_build;
@@ -305,7 +308,8 @@ typedef struct RingWork
 	bool		needs_settling;
 } RingWork;
 
-extern int	pgmq_xact_list_work(Oid dbid, RingWork *work, int max);
+extern bool pgmq_xact_next_work(Oid dbid, int *cursor, RingWork *work);
+extern void pgmq_xact_forget_name(const RingWork *work);
 extern void pgmq_xact_forget_database(Oid dbid);
 
 #endif							/* PGMQ_XACT_H */

@@ -111,6 +111,19 @@ compare_by_msg_id(const void *a, const void *b)
 	return id_a < id_b ? -1 : (id_a > id_b ? 1 : 0);
 }
 
+/* The chain has the latest first; the other way round ids mostly ascend. */
+static void
+reverse(int *messages, int n)
+{
+	for (int i = 0; i < n / 2; i++)
+	{
+		int			other = messages[i];
+
+		messages[i] = messages[n - 1 - i];
+		messages[n - 1 - i] = other;
+	}
+}
+
 /*
  * Messages this transaction has sent or claimed itself and may read (again):
  * those whose visible_at, as it sees it, has come.  Ascending msg_id; palloc'd.
@@ -133,6 +146,7 @@ pgmq_xact_own_candidates(XactQueue *queue, TimestampTz now, int **messages)
 			message->lease.visible_at <= now)
 			(*messages)[n++] = i;
 	}
+	reverse(*messages, n);
 	qsort(*messages, n, sizeof(int), compare_by_msg_id);
 	return n;
 }

@@ -630,6 +630,9 @@ pgmq_xact_note_vacuum(XactQueue *queue)
 static bool
 describe_work(Ring *ring, RingWork *work, TimestampTz now)
 {
+	if (!OidIsValid(ring->relid))
+		return false;
+	work->locator = ring->locator;
 	work->dbid = LOCATOR_DB(ring->locator);
 	work->relid = ring->relid;
 	work->needs_build = ring->phase == RING_INCOMPLETE;
@@ -640,27 +643,47 @@ describe_work(Ring *ring, RingWork *work, TimestampTz now)
 	return work->needs_build || work->needs_settling || work->needs_vacuum;
 }
 
-/* Rings of a database (or of any: InvalidOid) that want something done. */
-int
-pgmq_xact_list_work(Oid dbid, RingWork *work, int max)
+/*
+ * The next ring of a database (or of any: InvalidOid) that wants something
+ * done, from *cursor on, which moves behind it; false if there is none.  Start
+ * with 0.  A round ends, so rings that cannot be served keep no others waiting.
+ */
+bool
+pgmq_xact_next_work(Oid dbid, int *cursor, RingWork *work)
 {
 	TimestampTz now = GetCurrentTimestamp();
-	int			n = 0;
+	bool		found = false;
 
-	for (int i = 0; i < pgmq_ring_limit() && n < max; i++)
+	while (!found && *cursor < pgmq_ring_limit())
 	{
-		Ring	   *ring = pgmq_ring_by_index(i);
+		Ring	   *ring = pgmq_ring_by_index((*cursor)++);
 
 		if (!ring->in_use)		/* stale: seen at the next look */
 			continue;
 		ring_lock(ring, LW_SHARED);
-		if (ring->in_use &&
+		found = ring->in_use &&
 			(!OidIsValid(dbid) || LOCATOR_DB(ring->locator) == dbid) &&
-			describe_work(ring, &work[n], now))
-			n++;
+			describe_work(ring, work, now);
 		ring_unlock(ring);
 	}
-	return n;
+	return found;
+}
+
+/*
+ * There is no queue of the name by which a ring is known to the worker: it was
+ * given other columns, say.  Whoever opens one with this ring names it anew.
+ */
+void
+pgmq_xact_forget_name(const RingWork *work)
+{
+	Ring	   *ring = pgmq_ring_find(&work->locator);
+
+	if (ring == NULL)
+		return;
+	ring_lock(ring, LW_EXCLUSIVE);
+	if (RelFileLocatorEquals(ring->locator, work->locator) && ring->relid == work->relid)
+		ring->relid = InvalidOid;
+	ring_unlock(ring);
 }
 
 /* A database was dropped. */

@@ -266,6 +266,50 @@ pgmq_xact_add_message(XactQueue *queue, const ItemPointerData *tid, int64 msg_id
 	return index;
 }
 
+static void
+unhash_message(int index)
+{
+	TidKey		key;
+	TidEntry   *entry;
+
+	make_key(&key, pgmq_xact.messages[index].queue, &pgmq_xact.messages[index].tid);
+	entry = hash_search(pgmq_xact.by_tid, &key, HASH_FIND, NULL);
+	if (entry != NULL && entry->message == index)
+		(void) hash_search(pgmq_xact.by_tid, &key, HASH_REMOVE, NULL);
+	pgmq_xact.n_hashed = index;
+}
+
+/*
+ * Forget the entries at the end of the list that have nothing left in them,
+ * claims that were given back: a transaction that looks at the same locked
+ * messages again and again must not grow.  The log mentions such an entry once,
+ * when it was made.  Called at the end of a call, when nobody knows indexes.
+ */
+void
+pgmq_xact_trim(void)
+{
+	while (pgmq_xact.n_messages > 0)
+	{
+		int			index = pgmq_xact.n_messages - 1;
+		XactMessage *message = &pgmq_xact.messages[index];
+
+		if (message->flags != 0 || message->slot != 0 ||
+			message->queue->first_message != index)
+			return;
+		if (pgmq_xact.n_changes > 0)
+		{
+			if (pgmq_xact.changes[pgmq_xact.n_changes - 1].message != index)
+				return;
+			pgmq_xact.n_changes--;
+		}
+		if (pgmq_xact.n_hashed > index)
+			unhash_message(index);
+		message->queue->first_message = message->next;
+		message->queue->n_messages--;
+		pgmq_xact.n_messages--;
+	}
+}
+
 /* A row was inserted at tid with these lease columns, into this group. */
 void
 pgmq_xact_note_insert(XactQueue *queue, const ItemPointerData *tid,
@@ -380,6 +424,21 @@ pgmq_xact_note_rebuild(Relation rel)
 		return;
 	pgmq_xact_log_queue(queue);
 	queue->must_rebuild = true;
+}
+
+/*
+ * Rows were copied past the list into rel, whose storage will be that of the
+ * relation relid: nobody else may open that and say so before the worker looks.
+ */
+void
+pgmq_xact_note_copy(Relation rel, Oid relid)
+{
+	XactQueue  *queue = pgmq_xact_queue(rel);
+
+	if (queue == NULL)
+		return;
+	pgmq_xact_note_rebuild(rel);
+	name_relation(queue, relid);
 }
 
 /*
