@@ -25,6 +25,7 @@
 #include "miscadmin.h"
 #include "nodes/makefuncs.h"
 #include "pgstat.h"
+#include "storage/lmgr.h"
 #include "storage/lock.h"
 #include "storage/proc.h"
 #include "catalog/pg_publication.h"
@@ -70,6 +71,17 @@ pgmq_decode_datetime(char **fields, int *types, int n_fields, int *type,
 	return DecodeDateTime(fields, types, n_fields, type, tm, fraction, zone, &extra);
 #else
 	return DecodeDateTime(fields, types, n_fields, type, tm, fraction, zone);
+#endif
+}
+
+/* Has a transaction released the lock on its own id? */
+static inline bool
+pgmq_xid_is_unlocked(TransactionId xid)
+{
+#if PG_VERSION_NUM >= 180000
+	return ConditionalXactLockTableWait(xid, false);
+#else
+	return ConditionalXactLockTableWait(xid);
 #endif
 }
 

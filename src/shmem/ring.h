@@ -91,7 +91,9 @@ typedef enum SlotStage
 {
 	STAGE_LOOKING = 0,			/* the page is still to be asked */
 	STAGE_LEASED,
-	STAGE_EXTENDED				/* by set_vt, so key share locks pass */
+	STAGE_EXTENDED,				/* by set_vt, so key share locks pass */
+	STAGE_UNCLAIMED				/* DELETING only: without a claim, so that a
+								 * savepoint's rollback frees the message */
 } SlotStage;
 
 /* With the stage: held by a savepoint that was open then, not by all of the
@@ -130,7 +132,7 @@ typedef struct RingSlot
 	uint32		tree:3;			/* SlotTree holding by_order */
 	uint32		limbo_insert:1; /* LIMBO: the row itself is not committed */
 	uint32		lockers:6;		/* plain SQL now taking the row's lock */
-	uint8		stage;			/* CLAIMED: SlotStage; held: IN_SAVEPOINT */
+	uint8		stage;			/* CLAIMED, DELETING: SlotStage, IN_SAVEPOINT */
 	union
 	{
 		struct
@@ -176,6 +178,9 @@ typedef struct Ring
 	bool		must_discard;	/* rebuild: forget READY and WAITING first */
 	bool		must_rescan;	/* the scan under way does not count */
 	bool		is_grouped;		/* has served grouped reads: keeps groups */
+	pg_atomic_uint32 scan_seq;	/* bumped when a scan ends; writer: under L4;
+								 * who compares it later tolerates an older
+								 * value: it doubts what it need not */
 	ConditionVariable phase_changed;
 
 	uint32		roots[N_SLOT_TREES];

@@ -44,6 +44,8 @@ typedef struct XactQueue
 	uint64		seen_ready_seq; /* ring's ready_seq before the last read */
 	uint64		seen_refused_seq;	/* and its refused_seq */
 	uint64		own_refusals;	/* bumps of that that we caused since */
+	uint32		scan_seq;		/* ring's before what we sent was visible */
+	bool		has_scan_seq;	/* there was a ring then */
 	bool		is_collapsed;	/* stopped tracking: too many messages */
 	bool		must_rebuild;	/* its ring must be rebuilt after commit */
 	bool		drop_at_commit; /* storage goes away if we commit */
@@ -165,6 +167,8 @@ typedef struct RowGuard
 {
 	bool		is_active;
 	bool		has_slot;
+	bool		is_published;	/* it has, and the row's inserter need not come
+								 * to publish it any more */
 	bool		is_own;			/* we inserted or claimed the row */
 	bool		is_newer;		/* leased since we first saw the queue */
 	XactQueue  *queue;

@@ -583,14 +583,18 @@ is_own_row(XactQueue *queue, const ItemPointerData *tid)
 
 /*
  * Is the slot claimed by another transaction, in a way that a lock of this
- * strength must wait for?  Caller holds L4.
+ * strength must wait for?  Also if it has deleted the row since: were that rolled
+ * back to a savepoint, the row would be free and the claim still stand.  Caller
+ * holds L4.
  */
 static bool
 is_claimed_by_other(uint32 slot, LockTupleMode mode)
 {
 	RingSlot   *s = ring_slot(slot);
 
-	return s->state == SLOT_CLAIMED && s->u.o.owner != PGMQ_MY_PROC_NUMBER &&
+	return (s->state == SLOT_CLAIMED ||
+			(s->state == SLOT_DELETING && slot_stage(slot) != STAGE_UNCLAIMED)) &&
+		s->u.o.owner != PGMQ_MY_PROC_NUMBER &&
 		!(slot_stage(slot) == STAGE_EXTENDED && mode == LockTupleKeyShare);
 }
 
@@ -635,6 +639,8 @@ pgmq_xact_guard_begin(XactQueue *queue, int64 msg_id, const ItemPointerData *tid
 		else
 		{
 			guard->has_slot = true;
+			guard->is_published = ring_slot(slot)->state != SLOT_LIMBO ||
+				!ring_slot(slot)->limbo_insert;
 			guard->is_newer = seq_is_newer(ring_slot(slot)->u.o.lease_seq,
 										   queue->first_seq);
 			ring_slot(slot)->lockers++;
@@ -661,10 +667,13 @@ note_delete(const RowGuard *guard)
 	XactMessage *message;
 	int			index = pgmq_xact_find_message(queue, &guard->tid);
 
-	if (queue->must_rebuild)
-		return;
+	/* Storage emptied in place gives its rows' places to others */
+	if (index >= 0 && pgmq_xact_message(index)->msg_id != guard->msg_id)
+		index = -1;
 	if (index < 0)
 	{
+		if (queue->must_rebuild)
+			return;
 		if (queue->is_collapsed || queue->n_messages >= XACT_MAX_MESSAGES)
 		{
 			queue->is_collapsed = true;

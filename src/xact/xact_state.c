@@ -397,7 +397,8 @@ pgmq_xact_shown_lease(Relation rel, const ItemPointerData *tid, int64 msg_id,
 	if (pgmq_xact.n_leased > 0)
 	{
 		index = pgmq_xact_find_message(queue, tid);
-		if (index >= 0 && (pgmq_xact.messages[index].flags & MSG_LEASED))
+		if (index >= 0 && (pgmq_xact.messages[index].flags & MSG_LEASED) &&
+			pgmq_xact.messages[index].msg_id == msg_id)
 		{
 			*lease = pgmq_xact.messages[index].lease;
 			return true;
