@@ -23,6 +23,7 @@ my $lease = 'msg_id AS id, read_ct AS ct, us(last_read_at) AS at, us(vt) AS unti
 # What is said before the load: the functions and the queue it needs
 our $setup = q{
 	SELECT pgmq.create('orders');
+	CREATE TABLE load_ends ();
 	CREATE FUNCTION us(timestamptz) RETURNS bigint LANGUAGE sql AS
 		'SELECT (extract(epoch FROM $1) * 1000000)::bigint'};
 
@@ -106,7 +107,16 @@ sub prepare
 
 my @roles = (\&send_one, \&send_batch, \&lease_for_long, \&lease_for_short, \&consume, \&prepare);
 
-# new(DIR [, with_lsn => 1]): an empty ledger, its files in DIR
+# Where the WAL stands, and whether to go on
+my $look = q{SELECT pg_current_wal_insert_lsn() - '0/0' AS lsn, count(*) > 0 AS has_ended FROM load_ends \gset
+\echo L :lsn
+\if :has_ended
+\quit
+\endif
+};
+
+# new(DIR [, with_lsn => 1]): an empty ledger, its files in DIR; with positions of the WAL,
+# and clients that end between two operations when told so
 sub new
 {
 	my ($class, $dir, %params) = @_;
@@ -114,7 +124,7 @@ sub new
 		dir => $dir, offsets => [], lsn => [], sent => {}, rolled_back => {}, leases => {},
 		gone => {}, prepared => {}, problems => [], n => 0
 	}, $class;
-	my $between = $params{with_lsn} ? "SELECT 'L', pg_current_wal_insert_lsn() - '0/0';\n" : '';
+	my $between = $params{with_lsn} ? $look : '';
 
 	foreach my $i (0 .. $#roles)
 	{
@@ -140,6 +150,17 @@ sub start
 				],
 				'>>', "$self->{dir}/client_$_.log", '2>', "$self->{dir}/client_$_.err")
 		} 0 .. $#roles ];
+	return;
+}
+
+# Have clients that look at the WAL's position come to an end, with everything acknowledged
+sub end_load
+{
+	my ($self, $node) = @_;
+
+	$node->safe_psql('postgres', 'INSERT INTO load_ends DEFAULT VALUES');
+	$self->finish;
+	$node->safe_psql('postgres', 'TRUNCATE load_ends');
 	return;
 }
 
