@@ -160,6 +160,7 @@ foreach my $round (1 .. $n_rounds)
 	{
 		skip 'no pageinspect', 2 if !$has_pages;
 		pages_are_equal($primary, $_, \@tables, "in round $round") foreach $standby, $cascade;
+		end_sessions();
 	}
 }
 

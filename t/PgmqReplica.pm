@@ -6,12 +6,13 @@ use strict;
 use warnings;
 
 use Exporter 'import';
+use PgmqTest;
 use PostgreSQL::Test::Cluster;
 use PostgreSQL::Test::Utils;
 use Test::More;
 
 our @EXPORT = qw(
-  replay_check new_standby catch_up pages_of pages_are_equal has_extension run_ok
+  replay_check new_standby ask end_sessions catch_up pages_are_equal has_extension run_ok
 );
 
 # Settings of a server whose replay compares each page with what it was, but for generic
@@ -33,18 +34,40 @@ sub new_standby
 	return $standby;
 }
 
-# Wait until the standby has replayed all that the primary has written; an empty transaction
-# makes sure that it is flushed
+# ask(NODE, SQL): what the node answers, in a session that stays: a process less for each of
+# many questions.  To be ended before the node is.
+my %sessions;
+
+sub ask
+{
+	my ($node, $sql) = @_;
+
+	if (!$sessions{ $node->name })
+	{
+		$sessions{ $node->name } = $node->background_psql('postgres');
+		$sessions{ $node->name }->set_query_timer_restart;
+		$sessions{ $node->name }->query_safe('SET client_min_messages = error; SET jit = off');
+	}
+	return $sessions{ $node->name }->query_safe($sql);
+}
+
+sub end_sessions
+{
+	$_->quit foreach values %sessions;
+	%sessions = ();
+	return;
+}
+
+# Wait until the standby has replayed all that the primary has written; a transaction makes
+# sure that it is flushed
 sub catch_up
 {
 	my ($primary, $standby) = @_;
-	my $lsn = $primary->safe_psql('postgres', "SET synchronous_commit = local;
-		SELECT 1 FROM pg_current_xact_id();
-		SELECT pg_current_wal_flush_lsn()") =~ s/.*\n//sr;
 
-	$standby->poll_query_until('postgres', "SELECT pg_last_wal_replay_lsn() >= '$lsn'")
-	  or die $standby->name . " does not replay up to $lsn";
-	return $lsn;
+	ask($primary, 'SELECT pg_current_xact_id()');
+	my $lsn = ask($primary, 'SELECT pg_current_wal_flush_lsn()');
+	wait_until($standby->name . " replays up to $lsn", sub { ask($standby, "SELECT pg_last_wal_replay_lsn() >= '$lsn'") eq 't' });
+	return;
 }
 
 sub has_extension
@@ -54,24 +77,25 @@ sub has_extension
 	return $node->safe_psql('postgres', "SELECT count(*) FROM pg_available_extensions WHERE name = '$name'");
 }
 
-# pages_of(NODE, TABLE [, DETAIL]): a line for each page of a heap, its LSN and a hash of all
-# that WAL determines: line pointers, rows with their lease bytes, what locks them; not hint
-# bits and command ids.  With DETAIL a line for each row.
+# pages_of(NODE, TABLES [, DETAIL]): a line for each page of some heaps, with its LSN and a hash
+# of all that WAL determines: line pointers, rows with their lease bytes, what locks them; not
+# hint bits and command ids.  With DETAIL a line for each row.
 sub pages_of
 {
-	my ($node, $table, $detail) = @_;
+	my ($node, $tables, $detail) = @_;
 	my $row = q{concat_ws(' ', lp, lp_off, lp_flags, lp_len, t_xmin, t_xmax, t_ctid, t_infomask2,
 			t_infomask & CASE WHEN t_infomask & 768 = 768 THEN x'f3ff'::int ELSE x'f0ff'::int END,
 			t_hoff, t_bits, encode(t_data, 'hex'))};
-	my $out = $detail ? "'block ' || block || ': ' || $row"
-	  : "concat_ws(' ', block, max(h.lsn), max(h.lower), max(h.upper), md5(string_agg($row, E'\\n' ORDER BY lp)))";
+	my $out = $detail ? "name, block, $row"
+	  : "name, block, max(h.lsn), max(h.lower), max(h.upper), md5(string_agg($row, E'\\n' ORDER BY lp))";
 
-	return $node->safe_psql('postgres', "
+	return ask($node, "
 		SELECT $out
-		FROM generate_series(0, pg_relation_size('$table') / current_setting('block_size')::int - 1) block,
-			get_raw_page('$table', block) raw, page_header(raw) h
+		FROM unnest('{" . join(',', @$tables) . "}'::text[]) name,
+			generate_series(0, pg_relation_size(name) / current_setting('block_size')::int - 1) block,
+			get_raw_page(name, block) raw, page_header(raw) h
 			LEFT JOIN heap_page_items(raw) ON true
-		WHERE h.upper > 0 " . ($detail ? 'ORDER BY block, lp' : 'GROUP BY block ORDER BY block'));
+		WHERE h.upper > 0 " . ($detail ? 'ORDER BY name, block, lp' : 'GROUP BY name, block ORDER BY name, block'));
 }
 
 # pages_are_equal(A, B, TABLES, WHEN): what a primary at rest and its standby have on disk;
@@ -79,26 +103,30 @@ sub pages_of
 sub pages_are_equal
 {
 	my ($a, $b, $tables, $when) = @_;
-	my @different = @$tables;
+	my @pages;
 
 	local $Test::Builder::Level = $Test::Builder::Level + 1;
-	for (my $i = 0; $i < 10 && @different; $i++)
+	for (my $i = 0; $i < 10 && (!@pages || $pages[0] ne $pages[1]); $i++)
 	{
-		catch_up($a, $b) if $b->safe_psql('postgres', 'SELECT pg_is_in_recovery()') eq 't';
-		@different = grep { pages_of($a, $_) ne pages_of($b, $_) } @different;
+		catch_up($a, $b);
+		@pages = map { pages_of($_, $tables) } ($a, $b);
 	}
-	my $ok = is("@different", '', 'pages of ' . $b->name . ' are those of ' . $a->name . " $when");
-
-	foreach my $table (@different)
-	{
-		my @rows = map { { map { $_ => 1 } split /\n/, pages_of($_, $table) . "\n" . pages_of($_, $table, 1) } } ($a, $b);
-		diag("$table, only in $_->[0]: $_->[1]")
-		  for grep { defined $_->[1] } map { ([ $a->name, $_->[0] ], [ $b->name, $_->[1] ]) } map {
-			my $i = $_;
-			[ map { my $s = $_; (sort grep { !$rows[ 1 - $s ]{$_} } keys %{ $rows[$s] })[$i] } (0, 1) ]
-		  } (0 .. 5);
-	}
+	my $ok = ok($pages[0] eq $pages[1], 'pages of ' . $b->name . ' are those of ' . $a->name . " $when");
+	show_difference($a, $b, $tables) if !$ok;
 	return $ok;
+}
+
+sub show_difference
+{
+	my ($a, $b, $tables) = @_;
+	my @lines = map { { map { $_ => 1 } split /\n/, pages_of($_, $tables) . "\n" . pages_of($_, $tables, 1) } } ($a, $b);
+
+	foreach my $i (0, 1)
+	{
+		my @only = sort grep { !$lines[ 1 - $i ]{$_} } keys %{ $lines[$i] };
+		diag('only in ' . ($a, $b)[$i]->name . ":\n" . join("\n", splice(@only, 0, 10)));
+	}
+	return;
 }
 
 # A program that must succeed, but is not the test
