@@ -143,7 +143,9 @@ foreach my $round (1 .. $n_rounds)
 	my $enough = $ledger->size + 15_000 + int(rand(60_000));
 
 	$ledger->start($primary, $round, '-c synchronous_commit=' . qw(on remote_apply remote_write)[ int(rand(3)) ]);
+	crash($cascade); # nobody waits for it
 	wait_until('the clients get on', sub { $ledger->size > $enough || !$ledger->is_running });
+	$cascade->start;
 	lose_primary($round % 3);
 	$ledger->finish;
 

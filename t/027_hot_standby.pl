@@ -30,7 +30,7 @@ my $primary = new_node(
 	'primary', init => [ allows_streaming => 1 ], conf => replay_check() . q{
 shared_buffers = 16MB
 max_wal_size = 64MB
-wal_keep_size = 512MB
+wal_keep_size = 4GB
 pgmq.worker_naptime = 50ms
 });
 my $has_pages = has_extension($primary, 'pageinspect');

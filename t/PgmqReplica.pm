@@ -12,7 +12,7 @@ use PostgreSQL::Test::Utils;
 use Test::More;
 
 our @EXPORT = qw(
-  replay_check new_standby ask end_sessions catch_up pages_are_equal has_extension run_ok
+  replay_check new_standby ask end_sessions catch_up pages_are_equal pages_in_files has_extension run_ok
 );
 
 # Settings of a server whose replay compares each page with what it was, but for generic
@@ -77,25 +77,38 @@ sub has_extension
 	return $node->safe_psql('postgres', "SELECT count(*) FROM pg_available_extensions WHERE name = '$name'");
 }
 
-# pages_of(NODE, TABLES [, DETAIL]): a line for each page of some heaps, with its LSN and a hash
+# pages_of(NODE, TABLES [, %HOW]): a line for each page of some heaps, with its LSN and a hash
 # of all that WAL determines: line pointers, rows with their lease bytes, what locks them; not
-# hint bits and command ids.  With DETAIL a line for each row.
+# hint bits and command ids.  With by_row a line for each row.
 sub pages_of
 {
-	my ($node, $tables, $detail) = @_;
+	my ($node, $tables, %how) = @_;
 	my $row = q{concat_ws(' ', lp, lp_off, lp_flags, lp_len, t_xmin, t_xmax, t_ctid, t_infomask2,
 			t_infomask & CASE WHEN t_infomask & 768 = 768 THEN x'f3ff'::int ELSE x'f0ff'::int END,
 			t_hoff, t_bits, encode(t_data, 'hex'))};
-	my $out = $detail ? "name, block, $row"
+	my $out = $how{by_row} ? "name, block, $row"
 	  : "name, block, max(h.lsn), max(h.lower), max(h.upper), md5(string_agg($row, E'\\n' ORDER BY lp))";
+	my ($size, $page) = $how{in_files}
+	  ? ('(pg_stat_file(pg_relation_filepath(name))).size', 'pg_read_binary_file(pg_relation_filepath(name), block * size, size)')
+	  : ('pg_relation_size(name)', 'get_raw_page(name, block)');
 
 	return ask($node, "
 		SELECT $out
 		FROM unnest('{" . join(',', @$tables) . "}'::text[]) name,
-			generate_series(0, pg_relation_size(name) / current_setting('block_size')::int - 1) block,
-			get_raw_page(name, block) raw, page_header(raw) h
+			CAST(current_setting('block_size') AS int) size,
+			generate_series(0, $size / size - 1) block,
+			$page raw, page_header(raw) h
 			LEFT JOIN heap_page_items(raw) ON true
-		WHERE h.upper > 0 " . ($detail ? 'ORDER BY name, block, lp' : 'GROUP BY name, block ORDER BY name, block'));
+		WHERE h.upper > 0 " . ($how{by_row} ? 'ORDER BY name, block, lp' : 'GROUP BY name, block ORDER BY name, block'));
+}
+
+# The same from the files, for a server that cannot open the tables
+sub pages_in_files
+{
+	my ($node, $tables) = @_;
+
+	ask($node, 'CHECKPOINT');
+	return pages_of($node, $tables, in_files => 1);
 }
 
 # pages_are_equal(A, B, TABLES, WHEN): what a primary at rest and its standby have on disk;
@@ -119,7 +132,7 @@ sub pages_are_equal
 sub show_difference
 {
 	my ($a, $b, $tables) = @_;
-	my @lines = map { { map { $_ => 1 } split /\n/, pages_of($_, $tables) . "\n" . pages_of($_, $tables, 1) } } ($a, $b);
+	my @lines = map { { map { $_ => 1 } split /\n/, pages_of($_, $tables) . "\n" . pages_of($_, $tables, by_row => 1) } } ($a, $b);
 
 	foreach my $i (0, 1)
 	{
