@@ -153,7 +153,7 @@ foreach my $change (@changes)
 
 # ---- on the standby ----
 
-# A call of every function of ours, with arguments it might get; trigger and handler apart
+# A call of every function of ours, with arguments it might get; triggers and the handler apart
 sub calls
 {
 	my ($queue) = @_;
@@ -166,7 +166,7 @@ sub calls
 				WHEN 'jsonb' THEN '''{}''::jsonb' WHEN 'jsonb[]' THEN 'ARRAY[''{}''::jsonb]'
 				WHEN 'integer' THEN '1' WHEN 'boolean' THEN 'false' WHEN 'timestamp with time zone' THEN 'now()' END, ', ' ORDER BY i)
 			FROM unnest(proargtypes::oid[]) WITH ORDINALITY a(type, i)))
-		FROM pg_proc WHERE pronamespace = 'pgmq'::regnamespace AND prorettype NOT IN ('trigger'::regtype, 'table_am_handler'::regtype) ORDER BY 1});
+		FROM pg_proc WHERE pronamespace = 'pgmq'::regnamespace AND prorettype NOT IN ('trigger'::regtype, 'event_trigger'::regtype, 'table_am_handler'::regtype) ORDER BY 1});
 }
 
 # Those that do not write; what the unlogged tables would say nobody can know on a standby
@@ -193,6 +193,7 @@ foreach my $queue (qw(orders heap))
 # (not total_messages: the log is ahead of a sequence)
 foreach my $query (
 	"SELECT queue_length, queue_visible_length, newest_msg_age_sec IS NOT NULL FROM pgmq.metrics('orders')",
+	"SELECT queue_length, queue_visible_length FROM pgmq.metrics('small')", # a ring made here would be wrong later
 	'SELECT * FROM pgmq.list_queues()',
 	'SELECT * FROM pgmq.list_topic_bindings()',
 	"SELECT * FROM pgmq.test_routing('to.x')",

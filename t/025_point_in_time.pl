@@ -60,8 +60,8 @@ sub contents
 		SELECT ctid, * FROM pgmq.q_orders ORDER BY msg_id; SELECT * FROM pgmq.a_orders ORDER BY msg_id});
 }
 
-# A time is recognized by the next commit after it, so one has to come; until then leases
-# (which have no commit record) do not count
+# A time is recognized by the next commit after it.  A lease has no commit record: one that
+# was taken after that time but before that commit comes along
 sub mark_point
 {
 	my ($name) = @_;
@@ -70,6 +70,12 @@ sub mark_point
 	$point{xid} = $node->safe_psql('postgres', 'SELECT pg_current_xact_id()::xid');
 	$point{time} = $node->safe_psql('postgres', 'SELECT clock_timestamp()');
 	$node->safe_psql('postgres', "SELECT pg_create_restore_point('$name')");
+	my @lease = split /\|/, $node->safe_psql('postgres', q{
+		SELECT pg_current_wal_insert_lsn() - '0/0';
+		SELECT msg_id, read_ct, us(last_read_at), us(vt) FROM pgmq.read('orders', 3600, 1);
+		SELECT pg_current_wal_insert_lsn() - '0/0'}) =~ s/\n/|/gr;
+	$ledger->note({ from => shift @lease, to => pop @lease }, 'R', @lease);
+	$point{contents_by_time} = contents($node);
 	$node->safe_psql('postgres', 'SELECT pg_current_xact_id()');
 	push @points, \%point;
 	return;
@@ -148,7 +154,7 @@ foreach my $way (qw(name xid time))
 	my $what = "to the $way of \"$point->{name}\"";
 	my $restored = restore("by_$way", "recovery_target_$way = '$point->{$way}'");
 
-	is(contents($restored), $point->{contents}, "$what: every row is as it was");
+	is(contents($restored), $point->{ $way eq 'time' ? 'contents_by_time' : 'contents' }, "$what: every row is as it was");
 	agrees_with_ledger($restored, $what);
 	goes_on($restored, $what);
 }

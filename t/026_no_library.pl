@@ -67,19 +67,28 @@ my $archived = $primary->safe_psql('postgres', 'SELECT * FROM pgmq.a_orders ORDE
 
 # ---- without the library ----
 
+my $no_library_error = qr/ERROR: .*(?:could not load library|could not access file) ".*pgmq/;
+
+sub is_hidden
+{
+	my ($node) = @_;
+
+	return $node->psql('postgres', "LOAD '\$libdir/pgmq'") != 0;
+}
+
 sub is_without_library
 {
 	my ($node, $what) = @_;
 
 	local $Test::Builder::Level = $Test::Builder::Level + 1;
-	my ($status, $out, $err) = $node->psql('postgres', "LOAD '\$libdir/pgmq'");
+	my ($status, $out, $err);
 	SKIP:
 	{
-		skip 'the library is in a folder of the server, found first', 2 if $status == 0;
+		skip 'the library is in a folder of the server, found first', 2 if !is_hidden($node);
 		foreach my $query ($contents, "SELECT pgmq.read('orders', 60, 1)")
 		{
 			($status, $out, $err) = $node->psql('postgres', $query);
-			like($err, qr/ERROR: .*(?:could not load library|could not access file) ".*pgmq/, "$what: no $query");
+			like($err, $no_library_error, "$what: no $query");
 		}
 	}
 	is($node->safe_psql('postgres', 'SELECT * FROM pgmq.a_orders ORDER BY msg_id'), $archived, "$what: archives can be read");
@@ -121,6 +130,17 @@ foreach my $node ($standby, $restored)
 	is(pages_in_files($node, \@tables), $pages, "$name: pages are those of the primary") if $pages;
 	end_sessions();
 	is_without_library($node, "$name, writable") if $node == $restored;
+	SKIP:
+	{
+		skip 'no pageinspect, or not without a library', 2 if !$has_pages || $node != $restored || !is_hidden($node);
+		my ($status, $out, $err) = $node->psql('postgres', 'DROP EXTENSION pageinspect');
+		like($err, $no_library_error, "$name: no extension can be dropped");
+		$node->safe_psql('postgres', q{
+			ALTER EVENT TRIGGER pgmq_before_drop_extension DISABLE;
+			DROP EXTENSION pageinspect;
+			ALTER EVENT TRIGGER pgmq_before_drop_extension ENABLE});
+		pass("$name: but for who disables the event trigger");
+	}
 	is($node->safe_psql('postgres', q{
 		CREATE TABLE other (i int);
 		INSERT INTO other SELECT generate_series(1, 10);
