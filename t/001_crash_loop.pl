@@ -15,7 +15,8 @@
 # What is ready can be read, and ring and table agree.  At the end the queues are drained
 # through the functions, and deliver each message that is left exactly once.
 #
-# PGMQ_CRASH_ROUNDS sets the number of rounds, PGMQ_CRASH_CONF adds settings (separated by
+# PGMQ_CRASH_ROUNDS sets the number of rounds, PGMQ_CRASH_BATCH the size of large batches
+# (and of the backlog, a few times as long), PGMQ_CRASH_CONF adds settings (separated by
 # semicolons), PGMQ_TEST_SEED repeats the choice of faults and statements, though not their
 # timing.  The figures are printed at the end, and left in crash_loop.txt in the folder of
 # the test's data.
@@ -36,6 +37,7 @@ use Time::HiRes qw(sleep time);
 
 my $n_rounds = $ENV{PGMQ_CRASH_ROUNDS} // 50;
 my $n_clients = 6;
+my $large_batch = $ENV{PGMQ_CRASH_BATCH} // 300;
 my @queues = @LedgerClient::queues;
 my $seed = random_seed();
 
@@ -98,7 +100,7 @@ sub start_client
 		eval {
 			LedgerClient::run(
 				host => $node->host, port => $node->port, slot => $slot, round => $number,
-				seed => $client_seed, log => log_file($slot), backlog_is_long => $backlog_is_long);
+				seed => $client_seed, log => log_file($slot), backlog_is_long => $backlog_is_long, large => $large_batch);
 			1;
 		} or do { print STDERR "client $slot: $@"; POSIX::_exit(1); };
 		POSIX::_exit(0);
@@ -478,7 +480,7 @@ my $n_live = 0;
 foreach my $round (1 .. $n_rounds)
 {
 	connect_to_server() if !$db;
-	$n_live = play_round($round, $n_live > 2500);
+	$n_live = play_round($round, $n_live > 5 * $large_batch + 1000);
 }
 
 connect_to_server() if !$db;
@@ -495,7 +497,7 @@ unlike(slurp_file($node->logfile), qr/PANIC|TRAP|signal (6|11)/, 'nothing but ou
 
 my %figures = %{ $ledger->{figures} };
 my $report = join('', map { "$_\n" }
-	"seed: $seed", "rounds: $n_rounds", sprintf('seconds: %.0f', time() - $started_at),
+	"seed: $seed", "rounds: $n_rounds", "clients: $n_clients, large batches of $large_batch", sprintf('seconds: %.0f', time() - $started_at),
 	'server: ' . ($db->rows('SHOW server_version'))[0][0],
 	'settings: synchronous_commit on, wal_consistency_checking on, ring_memory 64kB, 256kB or 16MB'
 	  . ($ENV{PGMQ_CRASH_CONF} ? ", $ENV{PGMQ_CRASH_CONF}" : ''),

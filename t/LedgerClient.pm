@@ -44,7 +44,7 @@ my %is_expected = map { $_ => 1 } qw(
 my $lease_columns = "msg_id, read_ct, us(last_read_at), us(vt), message->>'k'";
 my $row_columns = "msg_id, read_ct, us(vt), message->>'k'";
 
-my ($slot, $round, $backlog_is_long, $log, $db, $stop);
+my ($slot, $round, $backlog_is_long, $large, $log, $db, $stop);
 my ($n_keys, $n_transactions, $mark);
 my @mine;       # leased to us for long: { queue, id, key, mark }
 my @prepared;
@@ -113,7 +113,7 @@ sub op_send
 sub op_send_batch
 {
 	my $queue = one_of(@general, 'orders', 'orders', 'pops');
-	my @keys = map { new_key() } 1 .. (chance(0.05) ? 300 : 2 + int(rand(20)));
+	my @keys = map { new_key() } 1 .. (chance(0.05) ? $large : 2 + int(rand(20)));
 	my ($delay, $until) = delay();
 	my $messages = join(', ', map { "'" . payload($_) . "'" } @keys);
 	my $headers = join(', ', map { headers($queue) } @keys);
@@ -171,7 +171,7 @@ sub op_read
 {
 	my $queue = one_of(@queues);
 	my $seconds = one_of(0, 1, 1, 2, 30, 30, 60, 60, 120, 3600);
-	my $n = $backlog_is_long ? one_of(1, 10, 100) : one_of(1, 1, 2, 5, 20);
+	my $n = $backlog_is_long ? one_of(1, 50, $large) : one_of(1, 1, 2, 5, 20);
 	my $verb = $queue ne 'groups' || chance(0.2) ? 'read' : one_of(qw(read_grouped read_grouped_rr read_grouped_head));
 	my $more = '';
 
@@ -203,7 +203,7 @@ sub op_lease_by_sql
 sub op_pop
 {
 	my $queue = $effects ? one_of(@queues) : 'pops';
-	my $n = $backlog_is_long ? 50 : one_of(1, 1, 3);
+	my $n = $backlog_is_long ? one_of(1, 50, $large) : one_of(1, 1, 3);
 
 	return {
 		sql => "SELECT $row_columns FROM pgmq.pop('$queue', $n)",
@@ -238,7 +238,7 @@ sub acknowledged
 
 sub op_acknowledge
 {
-	my ($queue, @taken) = take_mine($backlog_is_long ? 100 : one_of(1, 1, 5, 20));
+	my ($queue, @taken) = take_mine($backlog_is_long ? one_of(1, 50, 2 * $large) : one_of(1, 1, 5, 20));
 
 	return op_read() if !@taken;
 	my $verb = one_of(qw(delete delete archive));
@@ -497,12 +497,12 @@ sub stop
 	return;
 }
 
-# run(host, port, slot, round, seed, log, backlog_is_long): until stop()
+# run(host, port, slot, round, seed, log, backlog_is_long, large): until stop()
 sub run
 {
 	my (%client) = @_;
 
-	($slot, $round, $backlog_is_long) = @client{qw(slot round backlog_is_long)};
+	($slot, $round, $backlog_is_long, $large) = @client{qw(slot round backlog_is_long large)};
 	($n_keys, $n_transactions) = (0, 0);
 	srand($client{seed});
 	open($log, '>>', $client{log}) or die "$client{log}: $!";
