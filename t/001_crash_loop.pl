@@ -15,7 +15,8 @@
 # What is ready can be read, and ring and table agree.  At the end the queues are drained
 # through the functions, and deliver each message that is left exactly once.
 #
-# PGMQ_CRASH_ROUNDS sets the number of rounds, PGMQ_CRASH_BATCH the size of large batches
+# PGMQ_CRASH_ROUNDS sets the number of rounds, PGMQ_CRASH_SECONDS ends the loop before if
+# they take longer, PGMQ_CRASH_BATCH the size of large batches
 # (and of the backlog, a few times as long), PGMQ_CRASH_CONF adds settings (separated by
 # semicolons), PGMQ_TEST_SEED repeats the choice of faults and statements, though not their
 # timing.  The figures are printed at the end, and left in crash_loop.txt in the folder of
@@ -36,6 +37,7 @@ use Test::More;
 use Time::HiRes qw(sleep time);
 
 my $n_rounds = $ENV{PGMQ_CRASH_ROUNDS} // 50;
+my $max_seconds = $ENV{PGMQ_CRASH_SECONDS};
 my $n_clients = 6;
 my $large_batch = $ENV{PGMQ_CRASH_BATCH} // 300;
 my @queues = @LedgerClient::queues;
@@ -210,13 +212,18 @@ sub one_by_weight
 	return $choices[-1];
 }
 
+sub ledger_size { return sum0(map { -s log_file($_) || 0 } 1 .. $n_clients); }
+
+# Until a random amount of work is done; a machine that is busy otherwise does less
 sub load
 {
 	my ($backlog_is_long) = @_;
-	my $end = time() + 0.05 + rand(0.9);
+	my $scale = $large_batch / 300;
+	my $enough = ledger_size() + rand(80_000 * $scale);
+	my $end = time() + $scale;
 
 	start_client($_, $backlog_is_long) foreach 1 .. $n_clients;
-	while (time() < $end)
+	while (ledger_size() < $enough && time() < $end)
 	{
 		sleep(0.02 + rand(0.1));
 		my $fault = one_by_weight(@small_faults);
@@ -400,7 +407,7 @@ sub decide_prepared
 # What clients that are gone have leased for long is to be had again
 sub end_long_leases
 {
-	my $queue = $queues[ rand @queues ];
+	my ($queue) = @_;
 
 	$db->rows('BEGIN');
 	my %keys = map { @$_ } $db->rows("SELECT msg_id, message->>'k' FROM pgmq.q_$queue "
@@ -418,7 +425,7 @@ sub tidy
 {
 	$db->rows("DELETE FROM pgmq.a_$_") foreach @queues;    # what was checked
 	decide_prepared(0.6);
-	end_long_leases() if rand() < 0.6;
+	end_long_leases($_) foreach grep { rand() < 0.4 } @queues;
 	# Forgotten in a crash; not to be had while a prepared transaction has sent
 	$db->ask("SET lock_timeout = 50");
 	$db->ask("SELECT pgmq.enable_notify_insert('topic_a', 10)");
@@ -476,9 +483,11 @@ sub drain
 
 $node->stop;
 start_postmaster();
-my $n_live = 0;
+my ($n_live, $n_played) = (0, 0);
 foreach my $round (1 .. $n_rounds)
 {
+	last if $max_seconds && time() - $started_at > $max_seconds;
+	$n_played++;
 	connect_to_server() if !$db;
 	$n_live = play_round($round, $n_live > 5 * $large_batch + 1000);
 }
@@ -497,7 +506,7 @@ unlike(slurp_file($node->logfile), qr/PANIC|TRAP|signal (6|11)/, 'nothing but ou
 
 my %figures = %{ $ledger->{figures} };
 my $report = join('', map { "$_\n" }
-	"seed: $seed", "rounds: $n_rounds", "clients: $n_clients, large batches of $large_batch", sprintf('seconds: %.0f', time() - $started_at),
+	"seed: $seed", "rounds: $n_played", "clients: $n_clients, large batches of $large_batch", sprintf('seconds: %.0f', time() - $started_at),
 	'server: ' . ($db->rows('SHOW server_version'))[0][0],
 	'settings: synchronous_commit on, wal_consistency_checking on, ring_memory 64kB, 256kB or 16MB'
 	  . ($ENV{PGMQ_CRASH_CONF} ? ", $ENV{PGMQ_CRASH_CONF}" : ''),

@@ -113,7 +113,7 @@ sub op_send
 sub op_send_batch
 {
 	my $queue = one_of(@general, 'orders', 'orders', 'pops');
-	my @keys = map { new_key() } 1 .. (chance(0.05) ? $large : 2 + int(rand(20)));
+	my @keys = map { new_key() } 1 .. (chance($large / 5000) ? $large : 2 + int(rand(20)));
 	my ($delay, $until) = delay();
 	my $messages = join(', ', map { "'" . payload($_) . "'" } @keys);
 	my $headers = join(', ', map { headers($queue) } @keys);
