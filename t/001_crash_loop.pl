@@ -352,7 +352,6 @@ sub check_tables
 	{
 		# With "in turn" there may be what was sent between two crashes
 		$db->rows('DELETE FROM pgmq.q_scratch');
-		$db->rows('DELETE FROM pgmq.a_scratch');
 		$ledger->forget_queue('scratch');
 	}
 	my $live = rows_by_key('q');
