@@ -15,12 +15,16 @@
 # What is ready can be read, and ring and table agree.  At the end the queues are drained
 # through the functions, and deliver each message that is left exactly once.
 #
-# PGMQ_CRASH_ROUNDS sets the number of rounds, PGMQ_CRASH_SECONDS ends the loop before if
-# they take longer, PGMQ_CRASH_BATCH the size of large batches
-# (and of the backlog, a few times as long), PGMQ_CRASH_CONF adds settings (separated by
-# semicolons), PGMQ_TEST_SEED repeats the choice of faults and statements, though not their
-# timing.  The figures are printed at the end, and left in crash_loop.txt in the folder of
-# the test's data.
+# PGMQ_CRASH_ROUNDS   number of rounds
+# PGMQ_CRASH_SECONDS  ends the loop earlier if they take longer
+# PGMQ_CRASH_STOP=1   ends it with the first round that fails
+# PGMQ_CRASH_BATCH    size of large batches; the backlog gets a few times as long
+# PGMQ_CRASH_CONF     more settings, separated by semicolons
+# PGMQ_TEST_SEED      repeats the choice of faults and statements, not their timing
+#
+# The figures are printed at the end, and left in crash_loop.txt in the folder of the
+# test's data.  scripts/mutants shows what this test notices, t/023_ledger.pl what Ledger.pm
+# complains of.
 use strict;
 use warnings;
 
@@ -486,6 +490,7 @@ my ($n_live, $n_played) = (0, 0);
 foreach my $round (1 .. $n_rounds)
 {
 	last if $max_seconds && time() - $started_at > $max_seconds;
+	last if $ENV{PGMQ_CRASH_STOP} && !Test::More->builder->is_passing;
 	$n_played++;
 	connect_to_server() if !$db;
 	$n_live = play_round($round, $n_live > 5 * $large_batch + 1000);

@@ -508,7 +508,8 @@ sub run
 	srand($client{seed});
 	open($log, '>>', $client{log}) or die "$client{log}: $!";
 	note_line('N', $round);
-	until ($stop)
+	my $parent = getppid();
+	until ($stop || getppid() != $parent)
 	{
 		if ($db) { step(); } else { connect_again($client{host}, $client{port}); }
 	}
