@@ -493,7 +493,7 @@ foreach my $round (1 .. $n_rounds)
 	last if $ENV{PGMQ_CRASH_STOP} && !Test::More->builder->is_passing;
 	$n_played++;
 	connect_to_server() if !$db;
-	$n_live = play_round($round, $n_live > 5 * $large_batch + 1000);
+	$n_live = play_round($round, $n_live > 2 * $large_batch + 1000);
 }
 
 connect_to_server() if !$db;

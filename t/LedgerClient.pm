@@ -171,7 +171,7 @@ sub op_read
 {
 	my $queue = one_of(@queues);
 	my $seconds = one_of(0, 1, 1, 2, 30, 30, 60, 60, 120, 3600);
-	my $n = $backlog_is_long ? one_of(1, 50, $large) : one_of(1, 1, 2, 5, 20);
+	my $n = chance($backlog_is_long ? 0.4 : 0.1) ? $large : one_of(1, 1, 2, 5, 20);
 	my $verb = $queue ne 'groups' || chance(0.2) ? 'read' : one_of(qw(read_grouped read_grouped_rr read_grouped_head));
 	my $more = '';
 
@@ -238,7 +238,7 @@ sub acknowledged
 
 sub op_acknowledge
 {
-	my ($queue, @taken) = take_mine($backlog_is_long ? one_of(1, 50, 2 * $large) : one_of(1, 1, 5, 20));
+	my ($queue, @taken) = take_mine(chance(0.3) ? 2 * $large : one_of(1, 1, 5, 20));
 
 	return op_read() if !@taken;
 	# An unlogged queue's archive is logged, and survives what the queue does not
