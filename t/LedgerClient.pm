@@ -332,6 +332,7 @@ my @maintenance = (
 	q{SELECT count(*) FROM pgmq.send_batch('side', array_fill('{}'::jsonb, ARRAY[100]))},
 	q{SELECT count(*) FROM pgmq.read('side', 1, 30)}, q{SELECT pgmq.purge_queue('side')},
 	'VACUUM pgmq.q_side', 'TRUNCATE pgmq.q_side', 'VACUUM FULL pgmq.q_side', 'VACUUM pgmq.q_orders',
+	"SELECT pgmq.convert_queue('topic_b', 'heap')", "SELECT pgmq.convert_queue('topic_b', 'hot')",
 	'VACUUM pgmq.q_groups', 'ANALYZE pgmq.q_pops', 'CHECKPOINT', 'VACUUM pgmq.a_orders');
 
 # ---- running them ----
@@ -475,7 +476,7 @@ sub connect_again
 {
 	my ($host, $port) = @_;
 
-	$db = PgWire->new($host, $port, 'ledger', statement_timeout => 1500, lock_timeout => 100);
+	$db = PgWire->new($host, $port, 'ledger', statement_timeout => 1500 + 5 * $large, lock_timeout => 100);
 	sleep(0.02) if !$db;
 	return;
 }
