@@ -79,8 +79,9 @@ sub children_of
 # Those that have not ended; of one that has, whoever inherited it may not have taken note
 sub processes_left
 {
-	my %pids = map { $_ => 1 } @_;
+	my %pids = map { $_ => 1 } grep { kill(0, $_) } @_;
 
+	return if !%pids;
 	return map { /^\s*(\d+)\s+[^Z\s]/ && $pids{$1} ? $1 : () } split /\n/, `ps -A -o pid=,stat=`;
 }
 
