@@ -31,7 +31,9 @@ typedef struct RelationFacts
 	bool		can_ack;		/* fast path: delete */
 	bool		can_archive;	/* fast path: insert into the archive */
 	bool		has_indexes;
-	bool		is_published;	/* changes must be decodable: no leases in place */
+	bool		is_published;	/* subscribers see rows as they are stored */
+	bool		publishes_changes;	/* its updates or deletes are published */
+	bool		must_decode_leases; /* and decoded: no leases in place */
 	Oid			sequence;		/* of msg_id */
 	char		notify_enabled; /* our notification trigger's tgenabled, or 0
 								 * where there is none, or not just ours */
@@ -182,6 +184,9 @@ extern bool pgmq_am_ready_ring(Relation rel, XactQueue *queue,
 extern void pgmq_am_settle_all(Relation rel, XactQueue *queue);
 extern void pgmq_am_settle_row(Relation rel, XactQueue *queue, int64 msg_id,
 							   const ItemPointerData *tid);
+
+/* am_publish.c */
+extern int64 pgmq_am_store_nulls(Relation rel);
 
 /* am_send.c */
 extern int64 pgmq_am_send(Relation rel, RelationFacts *facts, Datum message,

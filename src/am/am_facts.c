@@ -10,6 +10,7 @@
  */
 #include "common/compat.h"
 
+#include "access/table.h"
 #include "access/xlog.h"
 #include "am/am.h"
 #include "catalog/pg_am.h"
@@ -267,9 +268,30 @@ compute_queue(Relation rel, RelationFacts *facts)
 		!has_default(rel, ATTNUM_LAST_READ_AT);
 	if (facts->can_send)
 		note_notification(rel, facts);
-	facts->can_read = plain && !facts->is_published &&
+	facts->can_read = plain && !facts->must_decode_leases &&
 		!has_trigger(rel, TRIGGER_TYPE_UPDATE) && !indexes_a_lease_column(rel);
 	facts->can_ack = plain && !has_trigger(rel, TRIGGER_TYPE_DELETE);
+}
+
+/*
+ * Is the table published?  One that ALTER TABLE fills with the rows of another
+ * is what that is.  wal_level may be raised later: what rows store must be
+ * right by then, how they are leased is for now.
+ */
+static void
+compute_published(Relation rel, RelationFacts *facts)
+{
+	Relation	published = rel;
+	PublicationActions actions;
+
+	if (OidIsValid(rel->rd_rel->relrewrite))
+		published = table_open(rel->rd_rel->relrewrite, NoLock);
+	actions = pgmq_published_actions(published);
+	if (published != rel)
+		table_close(published, NoLock);
+	facts->publishes_changes = actions.pubupdate || actions.pubdelete;
+	facts->is_published = facts->publishes_changes || actions.pubinsert;
+	facts->must_decode_leases = facts->publishes_changes && XLogLogicalInfoActive();
 }
 
 static void
@@ -289,7 +311,7 @@ compute(Relation rel, RelationFacts *facts)
 		indexes = RelationGetIndexList(rel);
 		facts->has_indexes = indexes != NIL;
 		list_free(indexes);
-		facts->is_published = XLogLogicalInfoActive() && pgmq_publishes_changes(rel);
+		compute_published(rel, facts);
 	}
 	compute_queue(rel, facts);
 	facts->can_archive = facts->is_archive && is_plain(rel) &&

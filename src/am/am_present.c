@@ -127,8 +127,8 @@ pgmq_am_present(Relation rel, TupleTableSlot *slot)
 }
 
 /*
- * The form in which a row is stored: last_read_at never null, unless changes
- * of the table are published, whose subscribers must see real NULLs.  Returns
+ * The form in which a row is stored: last_read_at never null, unless the
+ * table is published: subscribers are sent rows as they are stored.  Returns
  * the tuple itself where nothing changes, else a palloc'd copy.
  */
 HeapTuple

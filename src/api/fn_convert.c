@@ -290,13 +290,16 @@ primary_keys(Oid relid)
 					   "WHERE conrelid = $1 AND contype = 'p'", relid);
 }
 
-/* Where changes are decoded, subscribers need the key (as in fn_queue.c). */
+/* Where changes are decoded, or applied, the key is needed (as in fn_queue.c). */
 static bool
 needs_key(Oid relid)
 {
-	return XLogLogicalInfoActive() ||
-		texts_about("SELECT '' FROM pg_class WHERE oid = $1 AND relreplident = 'i'",
-					relid) != NIL;
+	Relation	rel = table_open(relid, NoLock);
+	bool		is_needed = XLogLogicalInfoActive() || pgmq_is_replicated(rel) ||
+		rel->rd_rel->relreplident == REPLICA_IDENTITY_INDEX;
+
+	table_close(rel, NoLock);
+	return is_needed;
 }
 
 static void
@@ -544,16 +547,16 @@ wants_hot(text *storage)
 
 /* Find the table and lock it, after checking that the caller owns it. */
 static Oid
-lock_table(const char *table)
+lock_table(void *table)
 {
 	return RangeVarGetRelidExtended(makeRangeVar("pgmq", pstrdup(table), -1),
 									AccessExclusiveLock, 0,
 									RangeVarCallbackOwnsRelation, NULL);
 }
 
-/* The same, waiting for at most so long: then InvalidOid, and nothing is held. */
+/* Lock a table, waiting for at most so long: then InvalidOid, and nothing is held. */
 static Oid
-lock_table_within(const char *table, int wait_ms)
+lock_within(TableLocker lock, void *arg, int wait_ms)
 {
 	MemoryContext context = CurrentMemoryContext;
 	ResourceOwner owner = CurrentResourceOwner;
@@ -567,7 +570,7 @@ lock_table_within(const char *table, int wait_ms)
 
 		(void) set_config_option("lock_timeout", psprintf("%d", wait_ms), PGC_USERSET,
 								 PGC_S_SESSION, GUC_ACTION_SAVE, true, 0, false);
-		relid = lock_table(table);
+		relid = lock(arg);
 		AtEOXact_GUC(true, guc_level);
 		ReleaseCurrentSubTransaction();
 	}
@@ -599,19 +602,17 @@ lock_table_within(const char *table, int wait_ms)
  * again, waiting twice as long each time, lest a busy queue keeps us out for
  * ever.  A caller with a lock_timeout has decided for himself.
  */
-static Oid
-lock_queue_table(text *queue_name)
+Oid
+pgmq_lock_patiently(TableLocker lock, void *arg)
 {
-	char	   *table = pgmq_table_name(queue_name, 'q');
 	Oid			relid = InvalidOid;
 
-	truncate_identifier(table, strlen(table), true);
 	if (LockTimeout > 0)
-		return lock_table(table);
+		return lock(arg);
 	for (int wait_ms = FIRST_LOCK_WAIT_MS; !OidIsValid(relid);
 		 wait_ms = Min(wait_ms * 2, MAX_LOCK_WAIT_MS))
 	{
-		relid = lock_table_within(table, wait_ms);
+		relid = lock_within(lock, arg, wait_ms);
 		if (OidIsValid(relid))
 			break;
 		(void) WaitLatch(MyLatch, WL_LATCH_SET | WL_TIMEOUT | WL_EXIT_ON_PM_DEATH,
@@ -620,6 +621,15 @@ lock_queue_table(text *queue_name)
 		CHECK_FOR_INTERRUPTS();
 	}
 	return relid;
+}
+
+static Oid
+lock_queue_table(text *queue_name)
+{
+	char	   *table = pgmq_table_name(queue_name, 'q');
+
+	truncate_identifier(table, strlen(table), true);
+	return pgmq_lock_patiently(lock_table, table);
 }
 
 /*
