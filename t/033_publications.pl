@@ -273,8 +273,9 @@ SELECT pgmq.send('hot_to_hot', '"after the failover"')});
 my %got;
 wait_until('what was had is read', sub {
 	my @ids = split /\n/, $subscriber->safe_psql('postgres', q{
+		CREATE TEMP TABLE before AS SELECT msg_id, vt FROM pgmq.q_hot_to_hot;
 		SELECT msg_id || CASE WHEN r.last_read_at < b.vt THEN ' early' ELSE '' END
-		FROM (SELECT msg_id AS id, vt FROM pgmq.q_hot_to_hot) b JOIN pgmq.read('hot_to_hot', 3600, 20) r ON r.msg_id = b.id});
+		FROM before b JOIN pgmq.read('hot_to_hot', 3600, 20) r USING (msg_id)});
 	$got{$_}++ foreach @ids;
 	return !grep { $had{$_} eq 'soon' && !$got{$_} } keys %had });
 is(join(' ', grep { /early/ } keys %got), '', 'none comes before its lease is over');
