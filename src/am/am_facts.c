@@ -269,29 +269,30 @@ compute_queue(Relation rel, RelationFacts *facts)
 	if (facts->can_send)
 		note_notification(rel, facts);
 	facts->can_read = plain && !facts->must_decode_leases &&
-		!has_trigger(rel, TRIGGER_TYPE_UPDATE) && !indexes_a_lease_column(rel);
+		!has_trigger(rel, TRIGGER_TYPE_UPDATE) && !facts->indexes_leases;
 	facts->can_ack = plain && !has_trigger(rel, TRIGGER_TYPE_DELETE);
 }
 
 /*
- * Is the table published?  One that ALTER TABLE fills with the rows of another
- * is what that is.  wal_level may be raised later: what rows store must be
- * right by then, how they are leased is for now.
+ * How rows are stored and leased.  A table that ALTER TABLE fills with the rows
+ * of another is what that one is.  wal_level may be raised later: what rows
+ * store must be right by then, how they are leased is for now.
  */
 static void
-compute_published(Relation rel, RelationFacts *facts)
+compute_storage(Relation rel, RelationFacts *facts)
 {
-	Relation	published = rel;
+	Relation	original = rel;
 	PublicationActions actions;
 
 	if (OidIsValid(rel->rd_rel->relrewrite))
-		published = table_open(rel->rd_rel->relrewrite, NoLock);
-	actions = pgmq_published_actions(published);
-	if (published != rel)
-		table_close(published, NoLock);
+		original = table_open(rel->rd_rel->relrewrite, NoLock);
+	actions = pgmq_published_actions(original);
 	facts->publishes_changes = actions.pubupdate || actions.pubdelete;
 	facts->is_published = facts->publishes_changes || actions.pubinsert;
 	facts->must_decode_leases = facts->publishes_changes && XLogLogicalInfoActive();
+	facts->indexes_leases = facts->is_hot && indexes_a_lease_column(original);
+	if (original != rel)
+		table_close(original, NoLock);
 }
 
 static void
@@ -311,7 +312,7 @@ compute(Relation rel, RelationFacts *facts)
 		indexes = RelationGetIndexList(rel);
 		facts->has_indexes = indexes != NIL;
 		list_free(indexes);
-		compute_published(rel, facts);
+		compute_storage(rel, facts);
 	}
 	compute_queue(rel, facts);
 	facts->can_archive = facts->is_archive && is_plain(rel) &&

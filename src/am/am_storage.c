@@ -35,6 +35,7 @@ static void
 relation_copy_data(Relation rel, const RelFileLocator *locator)
 {
 	pgmq_am_flush_leases(rel);
+	pgmq_am_take_back_leases(rel);
 	heap->relation_copy_data(rel, locator);
 	pgmq_xact_note_moved_storage(rel, locator);
 }
@@ -51,6 +52,7 @@ relation_copy_for_cluster(Relation old_rel, Relation new_rel, Relation index,
 						  double *tups_recently_dead)
 {
 	pgmq_am_flush_leases(old_rel);
+	pgmq_am_take_back_leases(old_rel);
 	pgmq_am_is_raw = true;
 	PG_TRY();
 	{

@@ -37,11 +37,6 @@ pgmq_text_or_null(FunctionCallInfo fcinfo, int position)
 	return PG_ARGISNULL(position) ? NULL : PG_GETARG_TEXT_PP(position);
 }
 
-/* fn_convert.c */
-extern void pgmq_convert_init(void);
-typedef Oid (*TableLocker) (void *arg);
-extern Oid	pgmq_lock_patiently(TableLocker lock, void *arg);
-
 /* publication.c */
 extern void pgmq_publication_init(void);
 extern bool pgmq_is_replicated(Relation rel);

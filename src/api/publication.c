@@ -7,8 +7,9 @@
  *
  *	- the key.  Reads and deletes of a published table without one are errors,
  *	  and a subscriber without one cannot apply them;
- *	- real NULLs in rows from before (am_publish.c), which count where the
- *	  table's replica identity is FULL.
+ *	- real NULLs in rows from before: their last_read_at is -infinity.  Where
+ *	  the table's replica identity is FULL, subscribers are sent that of an old
+ *	  row, and find no such row to update or delete.
  *
  * So a statement that publishes or subscribes adds them, in its transaction,
  * to all hot tables that need them, whichever statement it is and whatever
@@ -21,14 +22,15 @@
 #include "access/table.h"
 #include "access/tableam.h"
 #include "access/xact.h"
-#include "api/api.h"
+#include "api/convert.h"
 #include "catalog/pg_class.h"
 #include "commands/defrem.h"
-#include "executor/spi.h"
-#include "storage/lmgr.h"
+#include "storage/bufmgr.h"
 #include "tcop/utility.h"
 #include "utils/builtins.h"
+#include "utils/guc.h"
 #include "utils/lsyscache.h"
+#include "utils/snapmgr.h"
 
 static ProcessUtility_hook_type prev_process_utility = NULL;
 
@@ -87,36 +89,44 @@ may_lack_nulls(Relation rel)
 
 /* ---- adding it ---- */
 
-static Oid
-lock_exclusively(void *relid)
-{
-	LockRelationOid(*(Oid *) relid, AccessExclusiveLock);
-	return *(Oid *) relid;
-}
-
 static void
 add_key(Oid relid)
 {
-	(void) pgmq_lock_patiently(lock_exclusively, &relid);
-	if (get_rel_name(relid) == NULL)
+	char	   *schema = get_namespace_name(get_rel_namespace(relid));
+
+	if (schema == NULL)
 		return;					/* dropped meanwhile */
-	pgmq_sql_ddl("ALTER TABLE %s ADD PRIMARY KEY (msg_id)",
-				 quote_qualified_identifier(get_namespace_name(get_rel_namespace(relid)),
-											get_rel_name(relid)));
+	if (pgmq_lock_to_convert(schema, get_rel_name(relid)) != relid)
+		return;					/* and made again, by who sees the publication */
+	pgmq_add_key(relid);
 	ereport(NOTICE,
 			(errmsg("primary key added to queue table \"%s\"", get_rel_name(relid)),
 			 errdetail("Rows that are published or subscribed to need a replica identity.")));
 }
 
+/*
+ * Replace rows that say -infinity for NULL.  The lock keeps everybody from
+ * writing or leasing until they know of the publication, so one pass finds all.
+ */
 static void
 add_nulls(Oid relid)
 {
 	Relation	rel = try_table_open(relid, ShareRowExclusiveLock);
+	List	   *locked = NIL;
+	ListCell   *cell;
 
 	if (rel == NULL)
 		return;
 	if (may_lack_nulls(rel))
-		(void) pgmq_am_store_nulls(rel);
+	{
+		pgmq_am_flush_leases(rel);
+		pgmq_am_take_back_leases(rel);
+		PushActiveSnapshot(GetLatestSnapshot());
+		pgmq_am_store_nulls(rel, 0, RelationGetNumberOfBlocks(rel), &locked);
+		foreach(cell, locked)
+			pgmq_am_store_null(rel, lfirst(cell));
+		PopActiveSnapshot();
+	}
 	table_close(rel, NoLock);
 }
 
@@ -133,6 +143,7 @@ pgmq_make_replicable(Oid relid)
 	Oid			owner;
 	Oid			user;
 	int			context;
+	int			guc_level;
 
 	if (rel == NULL)
 		return;
@@ -140,12 +151,16 @@ pgmq_make_replicable(Oid relid)
 	needs_nulls = may_lack_nulls(rel);
 	owner = rel->rd_rel->relowner;
 	table_close(rel, AccessShareLock);
+	if (!needs_key && !needs_nulls)
+		return;
 	GetUserIdAndSecContext(&user, &context);
 	SetUserIdAndSecContext(owner, context | SECURITY_RESTRICTED_OPERATION);
+	guc_level = pgmq_use_safe_search_path();
 	if (needs_key)
 		add_key(relid);
 	if (needs_nulls)
 		add_nulls(relid);
+	AtEOXact_GUC(true, guc_level);
 	SetUserIdAndSecContext(user, context);
 }
 

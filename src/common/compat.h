@@ -303,6 +303,12 @@ pgmq_is_int32(char *value)
 #define PGMQ_MAX_BACKENDS MaxBackends
 #endif
 
+/*
+ * Whether a snapshot taken by a session that says PROC_IN_SAFE_IC holds back
+ * the horizon; not in the first releases of 14.
+ */
+#define PGMQ_SAFE_IC_KEEPS_HORIZON (PG_VERSION_NUM >= 140004)
+
 /* Whether bitmap scans still come in blocks (up to 17). */
 #define PGMQ_BITMAP_NEXT_BLOCK (PG_VERSION_NUM < 180000)
 
