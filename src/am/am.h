@@ -31,8 +31,10 @@ typedef struct RelationFacts
 	bool		can_ack;		/* fast path: delete */
 	bool		can_archive;	/* fast path: insert into the archive */
 	bool		has_indexes;
-	bool		is_published;	/* changes must be decodable: no leases in place */
-	bool		indexes_leases; /* read_ct, last_read_at or vt: the same */
+	bool		is_published;	/* subscribers see rows as they are stored */
+	bool		publishes_changes;	/* its updates or deletes are published */
+	bool		must_decode_leases; /* and decoded: no leases in place */
+	bool		indexes_leases; /* read_ct, last_read_at or vt: no leases in place */
 	Oid			sequence;		/* of msg_id */
 	char		notify_enabled; /* our notification trigger's tgenabled, or 0
 								 * where there is none, or not just ours */
@@ -41,9 +43,9 @@ typedef struct RelationFacts
 } RelationFacts;
 
 /*
- * Where leases are UPDATEs anyway, rows store real NULLs for last_read_at:
- * subscribers must see them, and a table that becomes a heap table needs no
- * rewrite (am_null.c).
+ * Subscribers are sent rows as they are stored, so those of published tables
+ * store real NULLs for last_read_at.  So do rows whose leases are UPDATEs
+ * anyway: a table that becomes a heap table needs no rewrite (am_null.c).
  */
 static inline bool
 facts_store_nulls(const RelationFacts *facts)

@@ -205,19 +205,17 @@ pgmq_notify_wait_event(void)
 #endif
 }
 
-/* Does a publication cover the table for update or delete? */
-static inline bool
-pgmq_publishes_changes(Relation rel)
+/* What publications do with the table's rows, all of them together. */
+static inline PublicationActions
+pgmq_published_actions(Relation rel)
 {
 #if PG_VERSION_NUM >= 150000
 	PublicationDesc desc;
 
 	RelationBuildPublicationDesc(rel, &desc);
-	return desc.pubactions.pubupdate || desc.pubactions.pubdelete;
+	return desc.pubactions;
 #else
-	PublicationActions *actions = GetRelationPublicationActions(rel);
-
-	return actions->pubupdate || actions->pubdelete;
+	return *GetRelationPublicationActions(rel);
 #endif
 }
 
