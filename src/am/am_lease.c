@@ -22,6 +22,7 @@
 #include "access/xact.h"
 #include "access/xloginsert.h"
 #include "am/am.h"
+#include "common/failpoint.h"
 #include "storage/bufmgr.h"
 #include "utils/memutils.h"
 #include "utils/snapmgr.h"
@@ -79,10 +80,12 @@ log_page(Relation rel, Buffer buffer, PageRecord *record)
 
 	if (!RelationNeedsWAL(rel))
 		return;
+	PGMQ_CRASHPOINT("lease-wal-before");
 	XLogBeginInsert();
 	XLogRegisterBuffer(0, buffer, REGBUF_STANDARD);
 	XLogRegisterBufData(0, record->data, record->length);
 	lsn = XLogInsert(RM_GENERIC_ID, 0);
+	PGMQ_CRASHPOINT("lease-wal-after");
 	PageSetLSN(BufferGetPage(buffer), lsn);
 }
 
@@ -177,7 +180,9 @@ write_pages(Relation rel, const int *messages, int n)
 		if (i < n && i - start < MaxHeapTuplesPerPage &&
 			ItemPointerGetBlockNumber(&pgmq_xact_message(messages[i])->tid) == block)
 			continue;
+		PGMQ_FAILPOINT("lease-page-before");
 		write_page(rel, messages + start, i - start);
+		PGMQ_FAILPOINT("lease-page-after");
 		start = i;
 	}
 }

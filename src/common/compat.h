@@ -40,6 +40,9 @@
 #else
 #include "storage/relfilenode.h"
 #endif
+#if PG_VERSION_NUM >= 170000
+#include "utils/injection_point.h"
+#endif
 
 /* Relation file locators got their name in 16. */
 #if PG_VERSION_NUM < 160000
@@ -303,6 +306,15 @@ pgmq_is_int32(char *value)
 #else
 #define PGMQ_HAS_SHMEM_REQUEST_HOOK 1
 #define PGMQ_MAX_BACKENDS MaxBackends
+#endif
+
+/* A named point that the server's own tests can attach to (failpoint.h). */
+#if PG_VERSION_NUM >= 180000
+#define PGMQ_INJECTION_POINT(name) INJECTION_POINT(name, NULL)
+#elif PG_VERSION_NUM >= 170000
+#define PGMQ_INJECTION_POINT(name) INJECTION_POINT(name)
+#else
+#define PGMQ_INJECTION_POINT(name) ((void) 0)
 #endif
 
 /* Whether bitmap scans still come in blocks (up to 17). */

@@ -22,6 +22,7 @@
 #include "access/xact.h"
 #include "access/xlog.h"
 #include "common/clock.h"
+#include "common/failpoint.h"
 #include "common/settings.h"
 #include "replication/syncrep.h"
 #include "replication/walsender.h"
@@ -120,28 +121,35 @@ before_commit(void)
 {
 	bool		has_leases = pgmq_xact.n_leased > 0;
 
+	PGMQ_FAILPOINT("pre-commit-begin");
 	if (pgmq_xact.n_messages > 0)
 	{
 		if (has_leases)
 		{
 			write_leases(storage->write_leases);
+			PGMQ_FAILPOINT("pre-commit-leased");
 			make_leases_durable();
 		}
 		reserve_slots();
+		PGMQ_FAILPOINT("pre-commit-reserved");
 	}
 	pgmq_xact_notify_before_commit();
 	pgmq_xact.is_closed = true;
+	PGMQ_FAILPOINT("pre-commit-end");
 }
 
 /* One that would notify fails, as after NOTIFY; that is the server's to say. */
 static void
 before_prepare(void)
 {
+	PGMQ_FAILPOINT("pre-prepare-begin");
 	if (pgmq_xact.n_leased > 0)
 		write_leases(storage->update_leases);
+	PGMQ_FAILPOINT("pre-prepare-updated");
 	reserve_slots();
 	pgmq_xact_notify_before_commit();
 	pgmq_xact.is_closed = true;
+	PGMQ_FAILPOINT("pre-prepare-end");
 }
 
 /* ---- commit ---- */
@@ -153,6 +161,7 @@ mark_for_rebuild(Ring *ring)
 	WakeList	wake;
 
 	wake.n = 0;
+	PGMQ_WAITPOINT("mark-rebuild-begin");
 	ring_lock(ring, LW_EXCLUSIVE);
 	ring->must_discard = true;
 	if (ring->phase == RING_COMPLETE)
@@ -160,6 +169,7 @@ mark_for_rebuild(Ring *ring)
 	ring->ready_seq++;
 	pgmq_ring_wake(ring, RING_WAKE_BATCH, &wake);
 	ring_unlock(ring);
+	PGMQ_WAITPOINT("mark-rebuild-end");
 	pgmq_wake_all(&wake);
 }
 
@@ -222,6 +232,7 @@ apply_queue(XactQueue *queue, TimestampTz now)
 		TimestampTz event_before;
 
 		wake.n = 0;
+		PGMQ_WAITPOINT("commit-apply-begin");
 		ring_lock(ring, LW_EXCLUSIVE);
 		event_before = ring->first_waiter >= 0 ? pgmq_ring_next_event(ring) : 0;
 		for (int i = 0; i < RING_BATCH_SLOTS && m >= 0; i++)
@@ -232,7 +243,9 @@ apply_queue(XactQueue *queue, TimestampTz now)
 		if (n_ready > 0 ||
 			(ring->first_waiter >= 0 && pgmq_ring_next_event(ring) < event_before))
 			pgmq_ring_wake(ring, n_ready, &wake);
+		PGMQ_CRASHPOINT("commit-applied");
 		ring_unlock(ring);
+		PGMQ_WAITPOINT("commit-apply-end");
 		pgmq_wake_all(&wake);
 	}
 }
@@ -242,6 +255,7 @@ at_commit(void)
 {
 	TimestampTz now;
 
+	PGMQ_WAITPOINT("commit-begin");
 	pgmq_xact_end_turns(true);
 	if (pgmq_xact.n_queues == 0)
 		return;
@@ -277,9 +291,11 @@ count_dead_sends(XactQueue *queue)
 		n += (pgmq_xact.messages[m].flags & MSG_SENT) != 0;
 	if (n == 0 || queue->ring == NULL)
 		return;
+	PGMQ_WAITPOINT("abort-count-begin");
 	ring_lock(queue->ring, LW_EXCLUSIVE);
 	queue->ring->n_dead += n;
 	ring_unlock(queue->ring);
+	PGMQ_WAITPOINT("abort-count-end");
 }
 
 /*
@@ -307,6 +323,7 @@ at_abort(void)
 {
 	TimestampTz now;
 
+	PGMQ_WAITPOINT("abort-begin");
 	pgmq_xact_guard_abort();
 	pgmq_xact_build_abort();
 	pgmq_xact_sleep_abort();
@@ -315,7 +332,9 @@ at_abort(void)
 		return;
 	now = pgmq_clock_now();
 	release_all(false, now);
+	PGMQ_WAITPOINT("abort-followers-released");
 	release_all(true, now);
+	PGMQ_WAITPOINT("abort-leaders-released");
 	for (int i = 0; i < pgmq_xact.n_queues; i++)
 	{
 		count_dead_sends(pgmq_xact.queues[i]);
@@ -367,6 +386,7 @@ at_prepare(void)
 	TransactionId xid = GetTopTransactionIdIfAny();
 	TimestampTz now = pgmq_clock_now();
 
+	PGMQ_WAITPOINT("prepare-begin");
 	Assert(pgmq_xact.n_turns == 0); /* it would have failed */
 	for (int i = 0; i < pgmq_xact.n_queues; i++)
 	{
@@ -378,9 +398,12 @@ at_prepare(void)
 			continue;
 		for (int m = queue->first_message; m >= 0; m = pgmq_xact.messages[m].next)
 		{
+			PGMQ_WAITPOINT("prepare-message-begin");
 			ring_lock(queue->ring, LW_EXCLUSIVE);
 			prepare_message(queue->ring, &pgmq_xact.messages[m], xid, now);
+			PGMQ_CRASHPOINT("prepare-message-done");
 			ring_unlock(queue->ring);
+			PGMQ_WAITPOINT("prepare-message-end");
 		}
 		/* Whatever happens to the storage, nobody tells us: rebuild. */
 		if (queue->is_collapsed || queue->must_rebuild)
@@ -403,18 +426,25 @@ xact_callback(XactEvent event, void *arg)
 			before_prepare();
 			return;
 		case XACT_EVENT_PARALLEL_PRE_COMMIT:
+			PGMQ_FAILPOINT("parallel-pre-commit");
 			return;
 		case XACT_EVENT_COMMIT:
 			at_commit();
+			PGMQ_WAITPOINT("commit-end");
 			break;
 		case XACT_EVENT_PREPARE:
 			at_prepare();
+			PGMQ_WAITPOINT("prepare-end");
 			break;
 		case XACT_EVENT_ABORT:
 			at_abort();
+			PGMQ_WAITPOINT("abort-end");
 			break;
 		case XACT_EVENT_PARALLEL_COMMIT:
+			PGMQ_WAITPOINT("parallel-commit");
+			break;
 		case XACT_EVENT_PARALLEL_ABORT:
+			PGMQ_WAITPOINT("parallel-abort");
 			break;
 	}
 	pgmq_xact_reset();
@@ -427,18 +457,25 @@ subxact_callback(SubXactEvent event, SubTransactionId my_subid,
 	switch (event)
 	{
 		case SUBXACT_EVENT_START_SUB:
+			PGMQ_FAILPOINT("savepoint-start");
+			break;
 		case SUBXACT_EVENT_PRE_COMMIT_SUB:
+			PGMQ_FAILPOINT("savepoint-pre-commit");
 			break;
 		case SUBXACT_EVENT_COMMIT_SUB:
+			PGMQ_WAITPOINT("savepoint-commit-begin");
 			pgmq_xact_merge_changes(GetCurrentTransactionNestLevel());
 			pgmq_xact_merge_notifies(GetCurrentTransactionNestLevel());
+			PGMQ_WAITPOINT("savepoint-commit-end");
 			break;
 		case SUBXACT_EVENT_ABORT_SUB:
+			PGMQ_WAITPOINT("savepoint-abort-begin");
 			pgmq_xact_guard_abort();
 			pgmq_xact_build_abort();
 			pgmq_xact_sleep_abort();
 			pgmq_xact_undo_changes(GetCurrentTransactionNestLevel());
 			pgmq_xact_undo_notifies(GetCurrentTransactionNestLevel());
+			PGMQ_WAITPOINT("savepoint-abort-end");
 			break;
 	}
 }
