@@ -26,6 +26,7 @@
 #include "access/multixact.h"
 #include "access/xact.h"
 #include "am/am.h"
+#include "common/failpoint.h"
 #include "storage/bufmgr.h"
 #include "storage/lmgr.h"
 #include "utils/snapmgr.h"
@@ -158,9 +159,11 @@ pgmq_am_lock_row(Relation rel, ItemPointer tid, LockTupleMode mode)
 
 	Assert(!pgmq_xact_guard());
 	tuple.t_self = *tid;
+	PGMQ_FAILPOINT("lock-row-before");
 	(void) heap_lock_tuple(rel, &tuple, GetCurrentCommandId(true),
 						   mode, LockWaitBlock, false, &buffer, &tmfd);
 	ReleaseBuffer(buffer);
+	PGMQ_FAILPOINT("lock-row-after");
 }
 
 /*
@@ -276,9 +279,11 @@ pgmq_am_delete_tid(Relation rel, ItemPointer tid, CommandId cid,
 			return result;
 		if (row != NULL && change.is_guarded)
 			(void) pgmq_am_look(rel, tid, pgmq_xact_guard()->msg_id, true, row);
+		PGMQ_FAILPOINT("delete-heap-before");
 		result = heap_delete(rel, tid, cid, crosscheck,
 							 wait && (!change.is_guarded || change.is_locked),
 							 tmfd, changing_partition);
+		PGMQ_FAILPOINT("delete-heap-after");
 		if (change.is_guarded)
 			pgmq_xact_guard_end(result == TM_Ok);
 	} while (wait_for_row(&change, result));
@@ -307,9 +312,11 @@ pgmq_am_update_tid(Relation rel, ItemPointer otid, HeapTuple tuple,
 		result = begin_change(&change, tmfd);
 		if (result != TM_Ok)
 			return result;
+		PGMQ_FAILPOINT("update-heap-before");
 		result = pgmq_heap_update(rel, otid, tuple, cid, crosscheck,
 								  wait && (!change.is_guarded || change.is_locked),
 								  tmfd, lockmode, update_indexes);
+		PGMQ_FAILPOINT("update-heap-after");
 		if (change.is_guarded)
 			pgmq_xact_guard_end(result == TM_Ok);
 	} while (wait_for_row(&change, result));
@@ -339,9 +346,14 @@ typedef struct RowLock
 static TM_Result
 lock_by_heap(RowLock *lock, ItemPointer tid, LockWaitPolicy wait_policy)
 {
-	return pgmq_heap_routine()->tuple_lock(lock->rel, tid, lock->snapshot, lock->slot,
-										   lock->cid, lock->mode, wait_policy,
-										   lock->flags, lock->tmfd);
+	TM_Result	result;
+
+	PGMQ_FAILPOINT("tuple-lock-before");
+	result = pgmq_heap_routine()->tuple_lock(lock->rel, tid, lock->snapshot, lock->slot,
+											 lock->cid, lock->mode, wait_policy,
+											 lock->flags, lock->tmfd);
+	PGMQ_FAILPOINT("tuple-lock-after");
+	return result;
 }
 
 /*

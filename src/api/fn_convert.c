@@ -32,6 +32,7 @@
 #include "commands/defrem.h"
 #include "commands/extension.h"
 #include "commands/tablecmds.h"
+#include "common/failpoint.h"
 #include "common/settings.h"
 #include "executor/spi.h"
 #include "parser/scansup.h"
@@ -351,7 +352,9 @@ switch_access_method(Oid relid, Oid am)
 	form = (Form_pg_class) GETSTRUCT(tuple);
 	old_am = form->relam;
 	form->relam = am;
+	PGMQ_FAILPOINT("convert-catalog-before");
 	CatalogTupleUpdate(pg_class, &tuple->t_self, tuple);
+	PGMQ_FAILPOINT("convert-catalog-after");
 	if (changeDependencyFor(RelationRelationId, relid, AccessMethodRelationId,
 							old_am, am) != 1)
 		elog(ERROR, "could not change access method dependency for relation \"%s\"",

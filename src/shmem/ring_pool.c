@@ -17,6 +17,7 @@
  */
 #include "common/compat.h"
 
+#include "common/failpoint.h"
 #include "common/settings.h"
 #include "shmem/ring.h"
 #include "shmem/ring_internal.h"
@@ -150,6 +151,7 @@ pgmq_pool_reserve(uint32 *chain, uint32 n)
 		uint32		batch_end = Min(n, got + POOL_CHAIN_BATCH);
 		uint32		slot = 0;
 
+		PGMQ_CRASHPOINT("pool-reserve-begin");
 		SpinLockAcquire(&pgmq_shared->free_mutex);
 		for (; got < batch_end; got++)
 		{
@@ -160,6 +162,7 @@ pgmq_pool_reserve(uint32 *chain, uint32 n)
 			*chain = slot;
 		}
 		SpinLockRelease(&pgmq_shared->free_mutex);
+		PGMQ_CRASHPOINT("pool-reserve-end");
 		if (slot == 0)
 			break;
 	}
@@ -182,12 +185,14 @@ pgmq_pool_take(uint32 *chain)
 void
 pgmq_pool_free(uint32 slot)
 {
+	PGMQ_CRASHPOINT("pool-free-begin");
 	pgmq_slots[slot].state = SLOT_FREE;
 	SpinLockAcquire(&pgmq_shared->free_mutex);
 	pgmq_slots[slot].by_id.left = pgmq_shared->free_head;
 	pgmq_shared->free_head = slot;
 	pgmq_shared->n_free++;
 	SpinLockRelease(&pgmq_shared->free_mutex);
+	PGMQ_CRASHPOINT("pool-free-end");
 }
 
 /* Give back what is left of a reserved chain. */

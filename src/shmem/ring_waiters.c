@@ -15,6 +15,7 @@
  */
 #include "common/compat.h"
 
+#include "common/failpoint.h"
 #include "shmem/ring_internal.h"
 #include "storage/latch.h"
 
@@ -30,6 +31,7 @@ unlink_waiter(Ring *ring, int proc_number)
 {
 	RingBackend *me = &pgmq_shared->backends[proc_number];
 
+	PGMQ_CRASHPOINT("unlink-waiter-begin");
 	if (me->prev_waiter >= 0)
 		pgmq_shared->backends[me->prev_waiter].next_waiter = me->next_waiter;
 	else
@@ -39,6 +41,7 @@ unlink_waiter(Ring *ring, int proc_number)
 	else
 		ring->last_waiter = me->prev_waiter;
 	me->waits_for = -1;
+	PGMQ_CRASHPOINT("unlink-waiter-end");
 }
 
 /* Off the waiters, and its latch to be set: it is its turn. */
@@ -60,6 +63,7 @@ pgmq_ring_wait_begin(Ring *ring, uint64 seen_ready_seq, bool met_locked)
 	RingBackend *me = &pgmq_shared->backends[PGMQ_MY_PROC_NUMBER];
 
 	Assert(me->waits_for == -1);
+	PGMQ_CRASHPOINT("link-waiter-begin");
 	me->waits_for = ring->index;
 	me->seen_ready_seq = seen_ready_seq;
 	me->met_locked = met_locked;
@@ -70,6 +74,7 @@ pgmq_ring_wait_begin(Ring *ring, uint64 seen_ready_seq, bool met_locked)
 	else
 		ring->first_waiter = PGMQ_MY_PROC_NUMBER;
 	ring->last_waiter = PGMQ_MY_PROC_NUMBER;
+	PGMQ_CRASHPOINT("link-waiter-end");
 }
 
 /*

@@ -17,6 +17,7 @@
 #include "catalog/pg_class.h"
 #include "commands/defrem.h"
 #include "common/clock.h"
+#include "common/failpoint.h"
 #include "postmaster/bgworker.h"
 #include "postmaster/interrupt.h"
 #include "storage/bufmgr.h"
@@ -78,8 +79,10 @@ serve_ring(Oid relid)
 
 		if (pgmq_xact_queue_is_usable(queue))
 		{
+			PGMQ_FAILPOINT("worker-ready-before");
 			(void) pgmq_am_ready_ring(rel, queue, NULL, pgmq_clock_now());
 			pgmq_am_settle_all(rel, queue);
+			PGMQ_FAILPOINT("worker-ready-after");
 		}
 		table_close(rel, NoLock);
 	}
@@ -114,6 +117,7 @@ vacuum_queue(Oid relid)
 	VacuumParams params;
 
 	note_vacuum(relid);
+	PGMQ_FAILPOINT("worker-vacuum-before");
 	pgmq_vacuum_params(&params);
 	SetCurrentStatementStartTimestamp();
 	StartTransactionCommand();
@@ -124,6 +128,7 @@ vacuum_queue(Oid relid)
 	PortalContext = NULL;
 	MemoryContextSwitchTo(TopMemoryContext);
 	MemoryContextDelete(context);
+	PGMQ_FAILPOINT("worker-vacuum-after");
 }
 
 /* All hot queue tables of this database; allocated in TopMemoryContext. */

@@ -10,6 +10,7 @@
  */
 #include "common/compat.h"
 
+#include "common/failpoint.h"
 #include "xact/xact_internal.h"
 
 /*
@@ -167,6 +168,7 @@ pgmq_xact_take_heads(XactQueue *queue, ReadyCursor *cursor, const GroupHead *own
 	max = Min(max, RING_HEADS_BATCH);
 	pgmq_xact_publish_vxid();
 	pgmq_xact_make_room(max);
+	PGMQ_FAILPOINT("take-heads-begin");
 	ring_lock(ring, LW_EXCLUSIVE);
 	*is_exact = knows_groups(ring);
 	while (*is_exact && n < max &&
@@ -183,6 +185,7 @@ pgmq_xact_take_heads(XactQueue *queue, ReadyCursor *cursor, const GroupHead *own
 	ring_unlock(ring);
 	for (int i = 0; i < n; i++)
 		messages[i] = pgmq_xact_message_of_slot(queue, &refs[i]);
+	PGMQ_FAILPOINT("take-heads-end");
 	return n;
 }
 
@@ -205,6 +208,7 @@ pgmq_xact_take_members(XactQueue *queue, uint64 group_hash, ReadyCursor *cursor,
 
 	max = Min(max, RING_HEADS_BATCH);
 	pgmq_xact_make_room(max);
+	PGMQ_FAILPOINT("take-members-begin");
 	ring_lock(ring, LW_EXCLUSIVE);
 	group = pgmq_group_find(ring, group_hash);
 	*is_last = group == 0 || !knows_groups(ring);
@@ -225,5 +229,6 @@ pgmq_xact_take_members(XactQueue *queue, uint64 group_hash, ReadyCursor *cursor,
 	ring_unlock(ring);
 	for (int i = 0; i < n; i++)
 		messages[i] = pgmq_xact_message_of_slot(queue, &refs[i]);
+	PGMQ_FAILPOINT("take-members-end");
 	return n;
 }

@@ -16,6 +16,7 @@
 #include "access/xact.h"
 #include "access/xlog.h"
 #include "common/clock.h"
+#include "common/failpoint.h"
 #include "utils/hsearch.h"
 #include "utils/memutils.h"
 #include "utils/timestamp.h"
@@ -128,9 +129,11 @@ name_relation(XactQueue *queue, Oid relid)
 	queue->relid = relid;
 	if (queue->ring == NULL)
 		return;
+	PGMQ_FAILPOINT("name-relation-begin");
 	ring_lock(queue->ring, LW_EXCLUSIVE);
 	queue->ring->relid = relid;
 	ring_unlock(queue->ring);
+	PGMQ_FAILPOINT("name-relation-end");
 }
 
 /*

@@ -18,6 +18,7 @@
 #include "common/compat.h"
 
 #include "common/clock.h"
+#include "common/failpoint.h"
 #include "pgstat.h"
 #include "storage/latch.h"
 #include "utils/timestamp.h"
@@ -43,6 +44,7 @@ begin_sleep(XactQueue *queue, bool met_locked)
 	WakeList	wake;
 
 	wake.n = 0;
+	PGMQ_FAILPOINT("sleep-begin");
 	ring_lock(ring, LW_EXCLUSIVE);
 	is_quiet = ring->phase == RING_COMPLETE &&
 		ring->ready_seq == queue->seen_ready_seq &&
@@ -56,6 +58,7 @@ begin_sleep(XactQueue *queue, bool met_locked)
 	pgmq_wake_all(&wake);
 	if (is_quiet)
 		pgmq_xact.waiting = queue;
+	PGMQ_FAILPOINT("sleep-begun");
 	return is_quiet;
 }
 
@@ -74,6 +77,7 @@ sleep_is_over(XactQueue *queue, TimestampTz deadline, TimestampTz *until)
 
 	wake.n = 0;
 	*until = deadline;
+	PGMQ_FAILPOINT("sleep-look-begin");
 	ring_lock(ring, LW_EXCLUSIVE);
 	if (pgmq_ring_is_first_waiter(ring))
 	{
@@ -96,6 +100,7 @@ sleep_is_over(XactQueue *queue, TimestampTz deadline, TimestampTz *until)
 		is_over = true;			/* given a turn */
 	ring_unlock(ring);
 	pgmq_wake_all(&wake);
+	PGMQ_FAILPOINT("sleep-look-end");
 	return is_over;
 }
 
@@ -135,12 +140,14 @@ pgmq_xact_pass_turn(XactQueue *queue)
 	if (pgmq_xact.waiting != queue)
 		return;
 	wake.n = 0;
+	PGMQ_WAITPOINT("pass-turn-begin");
 	ring_lock(ring, LW_EXCLUSIVE);
 	(void) pgmq_ring_wait_end(ring);
 	pgmq_ring_wake(ring, ring->counts[TREE_READY], &wake);
 	ring_unlock(ring);
 	pgmq_xact.waiting = NULL;
 	pgmq_wake_all(&wake);
+	PGMQ_WAITPOINT("pass-turn-end");
 }
 
 void
