@@ -15,11 +15,13 @@
 #include <signal.h>
 #include <unistd.h>
 
+#include "access/parallel.h"
 #include "access/xact.h"
 #include "storage/lock.h"
 #include "utils/guc.h"
 
 #define MAX_ARMED 8
+#define MAX_LOGGED 512
 #define ALL_POINTS "*"
 
 typedef enum FailpointAction
@@ -51,6 +53,8 @@ int			pgmq_failpoints_armed = 0;
 
 static ArmedPoints armed;
 static TimestampTz armed_by = 0;	/* start of the transaction that only armed them */
+static const char *logged[MAX_LOGGED];	/* names in the log by now */
+static int	n_logged = 0;
 static char *setting;
 
 /* ---- the setting ---- */
@@ -144,7 +148,8 @@ assign_setting(const char *new_value, void *extra)
 {
 	armed = *(ArmedPoints *) extra;
 	pgmq_failpoints_armed = armed.n;
-	armed_by = IsTransactionState() && !IsTransactionBlock() ?
+	n_logged = 0;
+	armed_by = IsTransactionState() && !IsTransactionBlock() && !IsParallelWorker() ?
 		GetCurrentTransactionStartTimestamp() : 0;
 }
 
@@ -182,6 +187,20 @@ wait_for_lock(int64 lock)
 	(void) LockRelease(&tag, ShareLock, true);
 }
 
+/* Names are literals, each at one place: their addresses tell them apart. */
+static void
+log_once(const char *name)
+{
+	for (int i = 0; i < n_logged; i++)
+		if (logged[i] == name)
+			return;
+	if (n_logged < MAX_LOGGED)
+		logged[n_logged++] = name;
+	ereport(LOG,
+			(errmsg_internal("reached point \"%s\"", name),
+			 errhidestmt(true), errhidecontext(true)));
+}
+
 static void
 act(const ArmedPoint *point, const char *name, FailpointPlace place)
 {
@@ -204,8 +223,7 @@ act(const ArmedPoint *point, const char *name, FailpointPlace place)
 			wait_for_lock(point->lock);
 			break;
 		case ACTION_LOG:
-			ereport(LOG,
-					(errmsg_internal("reached point \"%s\"", name), errhidestmt(true)));
+			log_once(name);
 			break;
 	}
 }

@@ -16,11 +16,11 @@
  *				given) is free: whoever holds it stops the race here, and
  *				sees in pg_locks (or, in an isolation test, by itself) that
  *				this session has come so far
- *	  log		writes the point's name to the server's log
+ *	  log		writes the point's name to the server's log, once for each
  *
  * The action happens once, at the n-th time (first, if not given) that the
- * process reaches the point since the setting was made; log happens every time.
- * The point `*` is all of them.  A SET outside a transaction block arms what comes
+ * process reaches the point since the setting was made.  The point `*` is all of
+ * them.  A SET outside a transaction block arms what comes
  * after it, not its own commit.
  *
  * What is possible depends on the place, and the macro says so:
