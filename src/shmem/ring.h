@@ -188,6 +188,10 @@ typedef struct Ring
 	uint64		ready_seq;		/* bumped when something becomes ready */
 	uint64		refused_seq;	/* bumped when a claim is given back unused */
 
+	/* What must not be read by group, because it would be out of order */
+	uint32		n_partial;		/* commits of which only a part is here yet */
+	uint64		settle_epoch;	/* bumped when a LIMBO slot is settled */
+
 	/* What became ready out of order, for readers who know what came before */
 	int64		highest_ready;	/* highest msg_id that was ever READY */
 	uint64		late_seq;		/* messages READY below it since; never reset */

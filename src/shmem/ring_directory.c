@@ -117,6 +117,7 @@ reset_ring(Ring *ring, const RelFileLocator *locator, Oid relid, RingPhase phase
 	ring->has_cold = false;
 	ring->cold_low_id = PG_INT64_MAX;
 	ring->cold_next_at = DT_NOEND;
+	ring->n_partial = 0;
 	ring->n_dead = 0;
 	ring->vacuumed_at = 0;
 	ring->first_waiter = ring->last_waiter = -1;

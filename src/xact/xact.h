@@ -43,6 +43,7 @@ typedef struct XactQueue
 	uint64		seen_ready_seq; /* ring's ready_seq before the last read */
 	uint64		seen_refused_seq;	/* and its refused_seq */
 	uint64		own_refusals;	/* bumps of that that we caused since */
+	uint64		seen_settle_epoch;	/* ring's, before the last read by group */
 	bool		is_collapsed;	/* stopped tracking: too many messages */
 	bool		must_rebuild;	/* its ring must be rebuilt after commit */
 	bool		drop_at_commit; /* storage goes away if we commit */
@@ -177,6 +178,7 @@ extern const RowGuard *pgmq_xact_guard(void);
 extern void pgmq_xact_guard_end(bool is_deleted);
 
 /* xact_group.c */
+extern void pgmq_xact_watch_groups(XactQueue *queue);
 extern bool pgmq_xact_groups_are_exact(XactQueue *queue, TimestampTz now);
 
 /* A group, by hash, and the first of its messages. */

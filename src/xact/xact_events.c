@@ -218,14 +218,81 @@ apply_message(Ring *ring, XactMessage *message, TimestampTz now)
 	return ring_slot(slot)->state == SLOT_READY;
 }
 
+/*
+ * Where a queue's messages take more than one hold of the lock: what was sent
+ * comes first, nobody reading by group until it is all there (Ring.n_partial);
+ * then what was held, the highest msg_id first, so that the first message of a
+ * group comes back, or goes, when the rest of it has.
+ */
+static bool
+comes_before(const XactMessage *a, const XactMessage *b)
+{
+	bool		a_is_sent = (a->flags & MSG_SENT) != 0;
+	bool		b_is_sent = (b->flags & MSG_SENT) != 0;
+
+	if (a_is_sent != b_is_sent)
+		return a_is_sent;
+	return a_is_sent ? a->msg_id < b->msg_id : a->msg_id > b->msg_id;
+}
+
+static int
+merge_chains(int a, int b)
+{
+	int			first = -1;
+	int		   *link = &first;
+
+	while (a >= 0 && b >= 0)
+	{
+		int		   *from = comes_before(&pgmq_xact.messages[b], &pgmq_xact.messages[a]) ? &b : &a;
+
+		*link = *from;
+		link = &pgmq_xact.messages[*from].next;
+		*from = *link;
+	}
+	*link = a >= 0 ? a : b;
+	return first;
+}
+
+/* Sort a queue's chain of messages by merging; in place, so it cannot fail. */
+static void
+sort_chain(XactQueue *queue)
+{
+	int			runs[32];		/* sorted chains of 1, 2, 4, ... messages */
+	int			m = queue->first_message;
+
+	memset(runs, -1, sizeof(runs));
+	while (m >= 0)
+	{
+		int			next = pgmq_xact.messages[m].next;
+		int			i = 0;
+
+		pgmq_xact.messages[m].next = -1;
+		for (; runs[i] >= 0; i++)
+		{
+			m = merge_chains(runs[i], m);
+			runs[i] = -1;
+		}
+		runs[i] = m;
+		m = next;
+	}
+	queue->first_message = -1;
+	for (int i = 0; i < lengthof(runs); i++)
+		queue->first_message = merge_chains(runs[i], queue->first_message);
+}
+
 /* All messages of a queue, a batch per hold of the lock. */
 static void
 apply_queue(XactQueue *queue, TimestampTz now)
 {
 	Ring	   *ring = queue->ring;
-	int			m = queue->first_message;
+	bool		in_parts = queue->n_messages > RING_BATCH_SLOTS;
+	bool		is_first = true;
 	WakeList	wake;
+	int			m;
 
+	if (in_parts)
+		sort_chain(queue);
+	m = queue->first_message;
 	while (m >= 0)
 	{
 		uint32		n_ready = 0;
@@ -235,11 +302,14 @@ apply_queue(XactQueue *queue, TimestampTz now)
 		PGMQ_WAITPOINT("commit-apply-begin");
 		ring_lock(ring, LW_EXCLUSIVE);
 		event_before = ring->first_waiter >= 0 ? pgmq_ring_next_event(ring) : 0;
+		ring->n_partial += in_parts && is_first;
+		is_first = false;
 		for (int i = 0; i < RING_BATCH_SLOTS && m >= 0; i++)
 		{
 			n_ready += apply_message(ring, &pgmq_xact.messages[m], now);
 			m = pgmq_xact.messages[m].next;
 		}
+		ring->n_partial -= in_parts && m < 0;
 		if (n_ready > 0 ||
 			(ring->first_waiter >= 0 && pgmq_ring_next_event(ring) < event_before))
 			pgmq_ring_wake(ring, n_ready, &wake);

@@ -12,6 +12,7 @@
 typedef struct XactChange
 {
 	int			nest_level;
+	int			position;		/* in the log, while it is undone */
 	int			message;		/* or -1: the queue's flags changed */
 	XactQueue  *queue;
 	uint8		flags;			/* the message's, before */

@@ -397,6 +397,7 @@ pgmq_xact_settle(XactQueue *queue, const SlotCopy *copy, const ScannedRow *row)
 	slot = pgmq_ring_lookup(ring, copy->msg_id, &copy->tid);
 	if (slot != 0 && ring_slot(slot)->state == SLOT_LIMBO)
 	{
+		ring->settle_epoch++;
 		if (row == NULL)
 		{
 			if (pgmq_ring_withdraw(ring, slot))
