@@ -167,6 +167,6 @@ function check_primary(message,    i) {
 }
 
 function check_sentence(message) {
-	if (message ~ /^[a-z]/ || message !~ /[.?]$/)
+	if (message ~ /^[a-z]/ || message != "%s" && message !~ /[.?]$/)
 		problem(statement_line, "details and hints are sentences: " message)
 }

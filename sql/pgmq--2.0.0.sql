@@ -22,6 +22,16 @@ LANGUAGE C;
 CREATE ACCESS METHOD pgmq TYPE TABLE HANDLER pgmq.pgmq_tableam_handler;
 COMMENT ON ACCESS METHOD pgmq IS 'heap storage with in-place leases, for message queues';
 
+-- Hot tables depend on the access method; without it they are heap tables.
+CREATE FUNCTION pgmq._before_drop_extension()
+RETURNS event_trigger
+AS 'MODULE_PATHNAME', 'pgmq_before_drop_extension'
+LANGUAGE C;
+
+CREATE EVENT TRIGGER pgmq_before_drop_extension ON ddl_command_start
+    WHEN TAG IN ('DROP EXTENSION')
+    EXECUTE FUNCTION pgmq._before_drop_extension();
+
 -- ---- tables and types ----
 
 CREATE TABLE pgmq.meta (

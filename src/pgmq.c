@@ -68,7 +68,6 @@ _PG_init(void)
 {
 	pgmq_settings_define();
 	pgmq_am_init();
-	pgmq_convert_init();
 	pgmq_notify_init();
 	if (!process_shared_preload_libraries_in_progress)
 		return;

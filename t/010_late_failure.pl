@@ -70,6 +70,24 @@ is($node->safe_psql('postgres', q{SELECT queue_length, queue_visible_length FROM
 	'4|4', 'a failed send is none');
 queues_are_sound($node, ['l']);
 
+# What copies or indexes rows as they are stored meets them as they were
+$node->safe_psql('postgres', q{
+SELECT pgmq.create('m');
+SELECT count(*) FROM pgmq.send_batch('m', (SELECT array_agg(to_jsonb(i)) FROM generate_series(1, 300) i))});
+foreach my $statement ('CREATE INDEX ON pgmq.q_m (vt)', 'CREATE INDEX CONCURRENTLY ON pgmq.q_m (vt)', 'CLUSTER pgmq.q_m USING by_id',
+	'VACUUM FULL pgmq.q_m', "ALTER TABLE pgmq.q_m SET (fillfactor = 90), ALTER message TYPE jsonb USING message || '1'")
+{
+	$node->safe_psql('postgres', 'CREATE INDEX IF NOT EXISTS by_id ON pgmq.q_m (msg_id)');
+	commit_late(q{SELECT count(*) FROM pgmq.read('m', 3600, 250)});
+	$node->safe_psql('postgres', $statement);
+	is($node->safe_psql('postgres', q{SET enable_seqscan = off; SELECT count(*) FROM pgmq.q_m WHERE vt <= now()}),
+		300, "$statement keeps no lease that is taken back");
+	is($node->safe_psql('postgres', q{SELECT count(*) FROM pgmq.q_m WHERE read_ct = 0 AND vt <= clock_timestamp()}),
+		300, 'nor does the table');
+	queues_are_sound($node, ['m'], "after $statement");
+	$node->safe_psql('postgres', 'DROP INDEX IF EXISTS pgmq.q_m_vt_idx');
+}
+
 # Nobody touches it before the crash: the page is the truth then
 commit_late(q{SELECT msg_id FROM pgmq.read('l', 3600, 1)});
 $node->stop('immediate');

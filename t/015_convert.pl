@@ -39,6 +39,9 @@ BEGIN
 	PERFORM pgmq.convert_queue('c', CASE nextval('conversions') % 2 WHEN 1 THEN 'hot' ELSE 'heap' END);
 END $$;
 INSERT INTO sent SELECT send_batch FROM pgmq.send_batch('c', (SELECT array_agg(to_jsonb(i)) FROM generate_series(1, 500) i));
+-- Enough, for later, that hot to heap goes on beside the queue's users
+INSERT INTO sent SELECT send_batch FROM pgmq.send_batch('c',
+	(SELECT array_agg(jsonb_build_object('later', repeat('x', 200))) FROM generate_series(1, 10000) i), '2200-01-01'::timestamptz);
 });
 
 my @scripts = (
@@ -114,6 +117,7 @@ is($node->safe_psql('postgres', q{SELECT count(*) FROM
 	0, 'no two leases of a message overlap');
 is($node->safe_psql('postgres', q{SELECT last_value >= (SELECT max(msg_id) FROM sent) FROM pgmq.q_c_msg_id_seq}), 't',
 	'the sequence went on');
+cmp_ok($node->safe_psql('postgres', q{SELECT pg_relation_size('pgmq.q_c') / 8192}), '>=', 256, 'the table was large all the time');
 queues_are_sound($node, ['c']);
 
 # ---- a conversion survives a crash ----
@@ -139,25 +143,94 @@ is($node->safe_psql('postgres', q{
 CREATE TEMP TABLE f AS SELECT pg_relation_filenode('pgmq.q_big') AS before;
 SELECT pgmq.convert_queue('big', 'hot');
 SELECT before = pg_relation_filenode('pgmq.q_big') FROM f}), "\nt", 'heap to hot rewrites no row');
+# Hot to heap, beside a consumer that holds messages
+my $indexes = q{SELECT string_agg(format('%s %s %s', indexrelid::regclass, indisvalid, indisprimary), ',' ORDER BY indexrelid::regclass::text)
+	FROM pg_index WHERE indrelid = 'pgmq.q_big'::regclass};
+my $converting = q{SELECT count(*) FROM pg_stat_activity WHERE backend_type = 'pgmq conversion'};
+my $conversion_waits = q{SELECT count(*) > 0 FROM pg_stat_activity WHERE backend_type = 'pgmq conversion' AND wait_event_type = 'Lock'};
 my $reader = $node->background_psql('postgres');
 $reader->query_safe(q{BEGIN; SELECT count(*) FROM pgmq.read('big', 60, 10)});
 my ($status, undef, $message) = $node->psql('postgres', q{SET lock_timeout = '100ms'; SELECT pgmq.convert_queue('big', 'heap')});
 like($message, qr/lock timeout/, 'who holds messages is waited for, as long as lock_timeout says');
 is($node->safe_psql('postgres', q{SELECT send FROM pgmq.send('big', '1')}), '100001', 'and then nobody waits');
-my $converter_session = $node->background_psql('postgres', on_error_stop => 0);
-$converter_session->query_until(qr/started/, "\\echo started\nSELECT pgmq.convert_queue('big', 'heap');\n\\echo converted\n");
-my $waiting = q{SELECT count(*) > 0 FROM pg_locks WHERE mode = 'AccessExclusiveLock' AND relation = 'pgmq.q_big'::regclass AND NOT granted};
-wait_until('the conversion waits', sub { $node->safe_psql('postgres', $waiting) eq 't' });
-is($node->safe_psql('postgres', q{SELECT send FROM pgmq.send('big', '2')}), '100002',
-	'without lock_timeout it steps back, and senders get through');
-is(storage('big'), 'pgmq', 'while it waits for who holds messages');
+$reader->query_safe('COMMIT');
+wait_until('the conversion has cleaned up', sub { $node->safe_psql('postgres', $converting) == 0 });
+is($node->safe_psql('postgres', $indexes), '', 'it leaves no index behind');
+is(storage('big'), 'pgmq', 'and the queue hot');
+
+# begin_conversion(): a session in which the queue is being converted to heap
+sub begin_conversion
+{
+	my $session = $node->background_psql('postgres', on_error_stop => 0);
+
+	$session->query_until(qr/started/, "\\echo started\nSELECT pgmq.convert_queue('big', 'heap');\n\\echo converted\n");
+	wait_until('the conversion waits', sub { $node->safe_psql('postgres', $conversion_waits) eq 't' });
+	return $session;
+}
+
+my $pid_of_caller = q{FROM pg_stat_activity WHERE query LIKE '%convert_queue%' AND backend_type = 'client backend' AND pid <> pg_backend_pid()};
+$reader->query_safe(q{BEGIN; SELECT count(*) FROM pgmq.read('big', 60, 10)});
+my $session = begin_conversion();
+$node->safe_psql('postgres', "SELECT pg_cancel_backend(pid) $pid_of_caller");
+wait_until('the statement is cancelled', sub { $node->safe_psql('postgres', "SELECT count(*) $pid_of_caller AND state = 'active'") == 0 });
+$reader->query_safe('COMMIT');
+wait_until('so is the conversion', sub { $node->safe_psql('postgres', $converting) == 0 });
+is($node->safe_psql('postgres', $indexes), '', 'a cancelled conversion leaves no index behind');
+$session->quit;
+
+$reader->query_safe(q{BEGIN; SELECT count(*) FROM pgmq.read('big', 60, 10)});
+$session = begin_conversion();
+is($node->safe_psql('postgres', q{SELECT send FROM pgmq.send('big', '2')}), '100002', 'senders go on beside a conversion');
+is($node->safe_psql('postgres', q{SELECT msg_id FROM pgmq.read('big', 60, 1)}), '31', 'so do consumers');
+$node->safe_psql('postgres', q{SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE backend_type = 'pgmq conversion'});
+$reader->query_safe('COMMIT');
+wait_until('its worker has ended', sub { $node->safe_psql('postgres', $converting) == 0 });
+$session->quit;
+like(slurp_file($node->logfile), qr/the conversion of table "q_big" was terminated/, 'the end of its worker is reported');
+is(storage('big'), 'pgmq', 'and leaves the queue hot');
+is($node->safe_psql('postgres', $indexes), 'pgmq.q_big_pkey f f', 'with what was made');
+is($node->safe_psql('postgres', q{SELECT msg_id FROM pgmq.read('big', 60, 1)}), '32', 'which harms nobody');
+$node->safe_psql('postgres', q{SELECT pgmq.convert_queue('big', 'hot')});
+is($node->safe_psql('postgres', $indexes), '', 'and is dropped when the queue is to be hot');
+
+# The server crashes in the middle of one
+$reader->query_safe(q{BEGIN; SELECT count(*) FROM pgmq.read('big', 60, 10)});
+$session = begin_conversion();
+crash($node);
+$_->{run}->finish foreach $session, $reader;
+$node->start;
+is(storage('big'), 'pgmq', 'after a crash in a conversion the queue is hot');
+is($node->safe_psql('postgres', q{SELECT count(*), count(last_read_at), min(msg_id) FILTER (WHERE vt <= now()) FROM pgmq.q_big}),
+	'100002|32|33', 'and has its messages');
+queues_are_sound($node, ['big']);
+
+$reader = $node->background_psql('postgres');
+$reader->query_safe(q{BEGIN; SELECT count(*) FROM pgmq.read('big', 60, 10)});
+$session = begin_conversion();
+my $second = begin_conversion();
 $reader->query_safe('COMMIT');
 $reader->quit;
 wait_until('the conversion is done', sub { storage('big') eq 'heap' });
-$converter_session->quit;
+$_->quit foreach $session, $second;
+wait_until('its worker has gone', sub { $node->safe_psql('postgres', $converting) == 0 });
+my $heap_indexes = 'pgmq.q_big_pkey t t,pgmq.q_big_vt_idx t f';
+is($node->safe_psql('postgres', $indexes), $heap_indexes, 'two conversions at once are one');
+is($node->safe_psql('postgres', q{SELECT count(*), count(last_read_at), min(last_read_at) > '2000-01-01' FROM pgmq.q_big}), '100002|42|t',
+	'what was never read says NULL');
+is($node->safe_psql('postgres', q{SELECT contype, conname FROM pg_constraint WHERE conrelid = 'pgmq.q_big'::regclass AND contype = 'p'}),
+	'p|q_big_pkey', 'the key is the primary key');
 $node->safe_psql('postgres', q{SELECT pgmq.convert_queue('big', 'hot')});
-is($node->safe_psql('postgres', q{SELECT min(msg_id), max(msg_id) FROM pgmq.read('big', 60, 5)}), '11|15',
+is($node->safe_psql('postgres', q{SELECT min(msg_id), max(msg_id) FROM pgmq.read('big', 60, 5)}), '43|47',
 	'what was leased stays leased');
+queues_are_sound($node, ['big']);
+
+# In a transaction, or after one's own changes, it is a rewrite, and undone with the rest
+is($node->safe_psql('postgres', qq{BEGIN; SELECT send > 100002 FROM pgmq.send('big', '3'); SELECT pgmq.convert_queue('big', 'heap'); $indexes; ROLLBACK; $indexes}),
+	"t\n\n$heap_indexes\n", 'a conversion in a transaction is part of it');
+is($node->safe_psql('postgres', q{DO $$ BEGIN PERFORM pgmq.send('big', '4'); PERFORM pgmq.convert_queue('big', 'heap'); END $$}), '',
+	'so is one after a send in the same statement');
+is(storage('big'), 'heap', 'and is made');
+$node->safe_psql('postgres', q{SELECT pgmq.convert_queue('big', 'hot')});
 queues_are_sound($node, ['big']);
 
 # ---- tables from before 1.10: columns change places, and what hangs on them follows ----

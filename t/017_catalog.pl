@@ -16,6 +16,7 @@ use Test::More;
 
 # Ours, on top of the API
 my @additions = (
+	'function _before_drop_extension()',
 	'function check_queue(queue_name text)',
 	'function convert_queue(queue_name text, storage text)',
 	'function pgmq_tableam_handler(internal)');

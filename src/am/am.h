@@ -32,12 +32,24 @@ typedef struct RelationFacts
 	bool		can_archive;	/* fast path: insert into the archive */
 	bool		has_indexes;
 	bool		is_published;	/* changes must be decodable: no leases in place */
+	bool		indexes_leases; /* read_ct, last_read_at or vt: the same */
 	Oid			sequence;		/* of msg_id */
 	char		notify_enabled; /* our notification trigger's tgenabled, or 0
 								 * where there is none, or not just ours */
 	char		notify_name[NAMEDATALEN];	/* the queue's name as it has it */
 	BlockNumber known_blocks;	/* the file had this many */
 } RelationFacts;
+
+/*
+ * Where leases are UPDATEs anyway, rows store real NULLs for last_read_at:
+ * subscribers must see them, and a table that becomes a heap table needs no
+ * rewrite (am_null.c).
+ */
+static inline bool
+facts_store_nulls(const RelationFacts *facts)
+{
+	return facts->is_published || facts->indexes_leases;
+}
 
 /* How a row looked when its page was locked. */
 typedef enum RowState
@@ -108,7 +120,13 @@ extern HeapTuple pgmq_am_with_lease(TupleDesc desc, HeapTuple tuple,
 									const Lease *lease);
 extern void pgmq_am_row_values(HeapTuple tuple, TupleDesc desc, int64 *msg_id,
 							   Lease *lease, bool *has_msg_id);
+extern bool pgmq_am_stores_null(HeapTuple tuple, TupleDesc desc);
 extern bool pgmq_am_is_raw;
+
+/* am_null.c */
+extern void pgmq_am_store_nulls(Relation rel, BlockNumber start, BlockNumber end,
+								List **locked);
+extern void pgmq_am_store_null(Relation rel, const ItemPointerData *tid);
 
 /* am_row.c */
 extern RowState pgmq_am_look(Relation rel, const ItemPointerData *tid,
@@ -179,6 +197,7 @@ extern void pgmq_am_restore_lease(Relation rel, const ItemPointerData *tid,
 /* am_load.c */
 extern bool pgmq_am_ready_ring(Relation rel, XactQueue *queue,
 							   const ReadyCursor *cursor, TimestampTz now);
+extern void pgmq_am_take_back_leases(Relation rel);
 extern void pgmq_am_settle_all(Relation rel, XactQueue *queue);
 extern void pgmq_am_settle_row(Relation rel, XactQueue *queue, int64 msg_id,
 							   const ItemPointerData *tid);

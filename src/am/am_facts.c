@@ -268,7 +268,7 @@ compute_queue(Relation rel, RelationFacts *facts)
 	if (facts->can_send)
 		note_notification(rel, facts);
 	facts->can_read = plain && !facts->is_published &&
-		!has_trigger(rel, TRIGGER_TYPE_UPDATE) && !indexes_a_lease_column(rel);
+		!has_trigger(rel, TRIGGER_TYPE_UPDATE) && !facts->indexes_leases;
 	facts->can_ack = plain && !has_trigger(rel, TRIGGER_TYPE_DELETE);
 }
 
@@ -290,6 +290,7 @@ compute(Relation rel, RelationFacts *facts)
 		facts->has_indexes = indexes != NIL;
 		list_free(indexes);
 		facts->is_published = XLogLogicalInfoActive() && pgmq_publishes_changes(rel);
+		facts->indexes_leases = facts->is_hot && indexes_a_lease_column(rel);
 	}
 	compute_queue(rel, facts);
 	facts->can_archive = facts->is_archive && is_plain(rel) &&

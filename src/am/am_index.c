@@ -8,7 +8,10 @@
  * because on error the resource owner still looks at it, and its smgr pointer
  * is its own, closed whatever happens.
  *
- * The scans see stored rows.  An index that uses last_read_at must be built
+ * The scans see stored rows.  A lease that is to be taken back (an UNDO slot)
+ * is, before they start: an index entry would keep it.  No other can come up
+ * meanwhile, because those who lease in place have ended, or know the index.
+ * An index that uses last_read_at must be built
  * from what SQL sees, so its IndexInfo is copied with the column wrapped in
  * NULLIF(last_read_at, '-infinity').
  */
@@ -126,6 +129,7 @@ pgmq_am_index_build_range_scan(Relation rel, Relation index,
 	struct IndexInfo *copy = info_over_presented(rel, info);
 	double		n_tuples;
 
+	pgmq_am_take_back_leases(rel); /* in each backend of a parallel build */
 	PG_TRY();
 	{
 		if (scan != NULL)
@@ -158,6 +162,7 @@ pgmq_am_index_validate_scan(Relation rel, Relation index, struct IndexInfo *info
 	Relation	shadow = open_shadow(rel);
 	struct IndexInfo *copy = info_over_presented(rel, info);
 
+	pgmq_am_take_back_leases(rel);
 	PG_TRY();
 	{
 		pgmq_heap_routine()->index_validate_scan(shadow, index, copy, snapshot, state);

@@ -287,6 +287,26 @@ pgmq_am_settle_all(Relation rel, XactQueue *queue)
 }
 
 /*
+ * Before the rows are copied or indexed as they are stored: put back what was
+ * before leases that are to be taken back.  The caller's lock on the table
+ * keeps others from making more.
+ */
+void
+pgmq_am_take_back_leases(Relation rel)
+{
+	XactQueue  *queue = pgmq_xact_queue(rel);
+	SlotCopy	copy;
+
+	if (queue == NULL || !pgmq_xact_queue_is_usable(queue))
+		return;
+	while (pgmq_xact_list_undo(queue, 1, &copy) > 0)
+	{
+		CHECK_FOR_INTERRUPTS();
+		undo_row(rel, queue, &copy);
+	}
+}
+
+/*
  * Make the ring able to answer: settle undecided messages, build it or
  * load cold messages where that is due.  False if it cannot answer even so
  * (no room in the pool): the caller takes the SQL path.  With a cursor only

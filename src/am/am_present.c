@@ -77,9 +77,9 @@ pgmq_am_with_lease(TupleDesc desc, HeapTuple tuple, const Lease *lease)
 	return modify_tuple(tuple, desc, values, isnull, replace);
 }
 
-/* Is last_read_at stored as -infinity? */
-static bool
-is_stored_null(HeapTuple tuple, TupleDesc desc)
+/* Is last_read_at NULL to SQL, and stored as -infinity? */
+bool
+pgmq_am_stores_null(HeapTuple tuple, TupleDesc desc)
 {
 	bool		isnull;
 	Datum		value = heap_getattr(tuple, ATTNUM_LAST_READ_AT, desc, &isnull);
@@ -111,7 +111,7 @@ pgmq_am_present(Relation rel, TupleTableSlot *slot)
 		if (has_msg_id && pgmq_xact_shown_lease(rel, &tuple->t_self, msg_id, &lease))
 			shown = pgmq_am_with_lease(desc, tuple, &lease);
 	}
-	if (shown == NULL && is_stored_null(tuple, desc))
+	if (shown == NULL && pgmq_am_stores_null(tuple, desc))
 		shown = replace_last_read_at(tuple, desc, (Datum) 0, true);
 	if (shown != NULL)
 	{
@@ -127,9 +127,9 @@ pgmq_am_present(Relation rel, TupleTableSlot *slot)
 }
 
 /*
- * The form in which a row is stored: last_read_at never null, unless changes
- * of the table are published, whose subscribers must see real NULLs.  Returns
- * the tuple itself where nothing changes, else a palloc'd copy.
+ * The form in which a row is stored: last_read_at never null, unless this
+ * table's leases are UPDATEs anyway.  Returns the tuple itself where nothing
+ * changes, else a palloc'd copy.
  */
 HeapTuple
 pgmq_am_stored_form(Relation rel, HeapTuple tuple)
@@ -138,7 +138,7 @@ pgmq_am_stored_form(Relation rel, HeapTuple tuple)
 
 	if (!descr_stores_last_read_at(desc) ||
 		!heap_attisnull(tuple, ATTNUM_LAST_READ_AT, desc) ||
-		pgmq_am_facts(rel)->is_published)
+		facts_store_nulls(pgmq_am_facts(rel)))
 		return tuple;
 	return replace_last_read_at(tuple, desc, TimestampTzGetDatum(DT_NOBEGIN), false);
 }

@@ -50,7 +50,7 @@ form_row(Relation rel, const RelationFacts *facts, int64 msg_id, Datum message,
 	values[ATTNUM_READ_CT - 1] = Int32GetDatum(0);
 	values[ATTNUM_ENQUEUED_AT - 1] = TimestampTzGetDatum(GetCurrentTransactionStartTimestamp());
 	values[ATTNUM_LAST_READ_AT - 1] = TimestampTzGetDatum(DT_NOBEGIN);
-	nulls[ATTNUM_LAST_READ_AT - 1] = facts->is_published;
+	nulls[ATTNUM_LAST_READ_AT - 1] = facts_store_nulls(facts);
 	values[ATTNUM_VT - 1] = TimestampTzGetDatum(visible_at);
 	values[ATTNUM_MESSAGE - 1] = message;
 	nulls[ATTNUM_MESSAGE - 1] = message_is_null;

@@ -41,6 +41,7 @@ static void
 relation_copy_data(Relation rel, const RelFileLocator *locator)
 {
 	pgmq_am_flush_leases(rel);
+	pgmq_am_take_back_leases(rel);
 	PGMQ_FAILPOINT("copy-data-before");
 	heap->relation_copy_data(rel, locator);
 	PGMQ_FAILPOINT("copy-data-after");
@@ -59,6 +60,7 @@ relation_copy_for_cluster(Relation old_rel, Relation new_rel, Relation index,
 						  double *tups_recently_dead)
 {
 	pgmq_am_flush_leases(old_rel);
+	pgmq_am_take_back_leases(old_rel);
 	PGMQ_FAILPOINT("cluster-before");
 	pgmq_am_is_raw = true;
 	PG_TRY();

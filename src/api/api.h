@@ -37,9 +37,6 @@ pgmq_text_or_null(FunctionCallInfo fcinfo, int position)
 	return PG_ARGISNULL(position) ? NULL : PG_GETARG_TEXT_PP(position);
 }
 
-/* fn_convert.c */
-extern void pgmq_convert_init(void);
-
 /* queue_name.c */
 extern char *pgmq_table_name(text *queue_name, char prefix);
 extern void pgmq_check_name_length(text *queue_name);

@@ -308,6 +308,12 @@ pgmq_is_int32(char *value)
 #define PGMQ_MAX_BACKENDS MaxBackends
 #endif
 
+/*
+ * Whether a snapshot taken by a session that says PROC_IN_SAFE_IC holds back
+ * the horizon; not in the first releases of 14.
+ */
+#define PGMQ_SAFE_IC_KEEPS_HORIZON (PG_VERSION_NUM >= 140004)
+
 /* A named point that the server's own tests can attach to (failpoint.h). */
 #if PG_VERSION_NUM >= 180000
 #define PGMQ_INJECTION_POINT(name) INJECTION_POINT(name, NULL)
