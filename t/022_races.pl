@@ -207,6 +207,156 @@ foreach my $n (2, 5)
 	queues_are_sound($node, [$queue]);
 }
 
+# ---- a slot's number is another message's by now ----
+
+# Message 1 loses its slot; A's scan sees its row, B deletes that row, A gives it a slot and
+# claims it, B commits and takes the slot away, and message 2 gets it.
+foreach my $last (qw(take-ready-end refuse-begin terminated))
+{
+	my $queue = 'number_' . $last =~ tr/-/_/r;
+	my $reader = session();
+
+	$node->safe_psql('postgres', "SELECT pgmq.create('$queue'), pgmq.send('$queue', '1')");
+	$node->safe_psql('postgres', "ALTER TABLE pgmq.q_$queue SET (fillfactor = 50)");
+	ask($reader, 'BEGIN');
+	stop_at($reader, 'scan-page-after ' . ($last =~ /refuse/ ? $last : 'take-ready-end'), "SELECT $ids FROM pgmq.read('$queue', 60, 1)");
+	ask($b, "BEGIN; DELETE FROM pgmq.q_$queue WHERE msg_id = 1");
+	go_on($reader);
+	ask($b, 'COMMIT');
+	ask($c, "SELECT pgmq.send('$queue', '2')");
+	if ($last eq 'terminated')
+	{
+		$node->safe_psql('postgres', "SELECT pg_terminate_backend($reader->{pid})");
+		wait_until('it has gone', sub { $node->safe_psql('postgres', "SELECT count(*) FROM pg_stat_activity WHERE pid = $reader->{pid}") == 0 });
+		$holder->query_safe("SELECT pg_advisory_unlock($reader->{locks}[0])");
+		@sessions = grep { $_ != $reader } @sessions;
+	}
+	else
+	{
+		go_on($reader);
+		ask($reader, 'ROLLBACK');
+	}
+	queues_are_sound($node, [$queue], $last);
+	is(ask($b, "SELECT $ids FROM pgmq.read('$queue', 60, 10)"), '2', "$last: the message that got the slot is there");
+}
+
+# B's delete is committed, but the ring does not know: A takes the slot away, then B looks for it
+$node->safe_psql('postgres', q{SELECT pgmq.create('forgotten'), pgmq.send('forgotten', '1')});
+$node->safe_psql('postgres', 'ALTER TABLE pgmq.q_forgotten SET (fillfactor = 50)');
+stop_at($a, 'scan-page-after forget-begin forget-end', "SELECT $ids FROM pgmq.read('forgotten', 60, 1)");
+ask($b, 'BEGIN; DELETE FROM pgmq.q_forgotten WHERE msg_id = 1');
+stop_at($b, 'commit-begin', 'COMMIT');
+go_on($a);
+go_on($a);
+ask($c, q{SELECT pgmq.send('forgotten', '2')});
+go_on($b);
+is(go_on($a), 'none', 'a deleted message is not delivered, nor one that was sent after the call');
+queues_are_sound($node, ['forgotten']);
+is(ask($c, "SELECT $ids FROM pgmq.read('forgotten', 60, 10)"), '2', 'which is there for the next');
+
+# ---- committed, and not in the ring yet ----
+
+# A scan, and a consumer, come before the sender
+foreach my $how ('COMMIT', 'ROLLBACK')
+{
+	my $queue = lc "known_$how";
+
+	$node->safe_psql('postgres', "SELECT pgmq.create('$queue')");
+	$node->safe_psql('postgres', "ALTER TABLE pgmq.q_$queue SET (fillfactor = 50)");
+	stop_at($a, 'commit-begin', "SELECT pgmq.send('$queue', '1')");
+	is(ask($b, "BEGIN; SELECT $ids FROM pgmq.read('$queue', 3600, 1)"), '1', 'a message is read before its sender has published it');
+	ask($b, 'COMMIT') if $how eq 'COMMIT';
+	go_on($a);
+	is(ask($c, "SELECT $ids FROM pgmq.read('$queue', 60, 1)"), 'none', 'and is not published as ready then');
+	ask($b, 'ROLLBACK') if $how eq 'ROLLBACK';
+	queues_are_sound($node, [$queue], $how);
+	is(ask($c, "SELECT $ids FROM pgmq.read('$queue', 60, 1)"), $how eq 'COMMIT' ? 'none' : '1', "and goes by the $how of its reader");
+}
+
+# By id it can be had, too: who sees it must be able to delete it
+foreach my $verb ("delete('%s', 1)", "archive('%s', 1)", "delete('%s', ARRAY[1])", "set_vt('%s', 1, 60)")
+{
+	my $queue = 'unpublished_' . ++$n_marks;
+	my $call = sprintf($verb, $queue);
+
+	$node->safe_psql('postgres', "SELECT pgmq.create('$queue')");
+	stop_at($a, 'commit-begin', "SELECT pgmq.send('$queue', '1')");
+	is(ask($b, "SELECT $ids FROM pgmq.q_$queue"), '1', 'the message is committed');
+	stop_at($b, 'await-publishing', "SELECT count(*), count(*) FILTER (WHERE x::text <> 'f') FROM pgmq.$call x");
+	go_on($a);
+	is(go_on($b), '1|1', "$call finds it");
+	queues_are_sound($node, [$queue]);
+}
+
+# Plain SQL waits for the sender
+$node->safe_psql('postgres', q{SELECT pgmq.create('changed')});
+stop_at($a, 'commit-begin', q{SELECT pgmq.send('changed', '1')});
+begin($b, q{UPDATE pgmq.q_changed SET message = '"new"' RETURNING message});
+waits($b, 'transactionid');
+go_on($a);
+is(answer($b), '"new"', 'an update waits for the sender');
+queues_are_sound($node, ['changed']);
+
+# ---- taken back, and not in the ring yet ----
+
+foreach my $how ('COMMIT', 'ROLLBACK')
+{
+	my $queue = lc "aborted_$how";
+
+	$node->safe_psql('postgres', "SELECT pgmq.create('$queue'), pgmq.send('$queue', '1')");
+	ask($a, "BEGIN; SELECT pgmq.delete('$queue', 1)");
+	stop_at($a, 'abort-begin', 'ROLLBACK');
+	ask($b, "BEGIN; DELETE FROM pgmq.q_$queue WHERE msg_id = 1");
+	go_on($a);
+	is(ask($c, "SELECT $ids FROM pgmq.read('$queue', 60, 1)"), 'none', 'what another has deleted meanwhile is not given back');
+	ask($b, $how);
+	queues_are_sound($node, [$queue], $how);
+	is(ask($c, "SELECT $ids FROM pgmq.read('$queue', 60, 1)"), $how eq 'COMMIT' ? 'none' : '1', "and goes by the $how of the other");
+}
+
+# ---- a lease is on its page, and its session is terminated ----
+
+$node->safe_psql('postgres', q{SELECT pgmq.create('late'), pgmq.send('late', '1')});
+my $victim = session();
+stop_at($victim, 'pre-commit-leased', q{SELECT msg_id FROM pgmq.read('late', 3600, 1)});
+is(ask($b, "SELECT $ids FROM (SELECT msg_id FROM pgmq.q_late FOR UPDATE SKIP LOCKED) x"), 'none', 'the message is held');
+$node->safe_psql('postgres', "SELECT pg_terminate_backend($victim->{pid})");
+@sessions = grep { $_ != $victim } @sessions;
+wait_until('it has gone', sub { $node->safe_psql('postgres', "SELECT count(*) FROM pg_stat_activity WHERE pid = $victim->{pid}") == 0 });
+$holder->query_safe("SELECT pg_advisory_unlock($victim->{locks}[0])");
+is(ask($b, 'SELECT read_ct, last_read_at IS NULL, vt <= now() FROM pgmq.q_late'), '0|t|t', 'queries see it as it was');
+
+# One session restores the page, another wants the message meanwhile
+stop_at($a, 'restore-page-before restore-page-after undo-done-end', q{SELECT queue_length FROM pgmq.metrics('late')});
+is(ask($b, "SELECT $ids FROM pgmq.read('late', 60, 1)"), 'none', 'nobody reads it while its page is restored');
+begin($b, q{SELECT pgmq.delete('late', 1)});
+go_on($a);
+is(ask($c, "SELECT $ids FROM pgmq.read('late', 60, 1)"), 'none', 'nor before the ring says so');
+go_on($a);
+is(answer($b), 't', 'who waits to delete it gets it then');
+go_on($a);
+queues_are_sound($node, ['late']);
+
+# ---- on the way to sleep ----
+
+my $poll = q{SELECT msg_id, clock_timestamp() - statement_timestamp() < '50 s' FROM pgmq.read_with_poll('%s', 60, 1, 100, 100000)};
+
+$node->safe_psql('postgres', q{SELECT pgmq.create('sleepy')});
+stop_at($b, 'sleep-begin', sprintf($poll, 'sleepy'));
+ask($a, q{SELECT pgmq.send('sleepy', '1')});
+is(go_on($b), '1|t', 'who is about to sleep notices what is published');
+
+# A holds the message for a moment, so B finds nothing; A finds it locked by C and gives it
+# back; C ends, and tells nobody
+ask($c, q{SELECT pgmq.send('sleepy', '2')});
+ask($c, 'BEGIN; SELECT 1 FROM pgmq.q_sleepy WHERE msg_id = 2 FOR UPDATE');
+stop_at($a, 'take-ready-end', "SELECT $ids FROM pgmq.read('sleepy', 60, 1)");
+stop_at($b, 'sleep-begin', sprintf($poll, 'sleepy'));
+is(go_on($a), 'none', 'a locked message is not delivered');
+ask($c, 'COMMIT');
+is(go_on($b), '2|t', 'who passed over a claim that was given back looks again');
+queues_are_sound($node, ['sleepy']);
+
 $_->{psql}->quit foreach @sessions;
 $holder->quit;
 $node->stop;

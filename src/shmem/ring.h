@@ -318,6 +318,9 @@ extern void pgmq_wake_all(WakeList *wake);
 /* Per backend: whom to wait for when its claim is in the way. */
 extern void pgmq_backend_set_vxid(void);
 extern VirtualTransactionId pgmq_backend_vxid(uint32 proc_number);
+extern void pgmq_backend_set_publishing(bool is_publishing);
+extern bool pgmq_backend_is_late(int proc_number);
+extern int	pgmq_backend_limit(void);
 
 static inline RingSlot *
 ring_slot(uint32 slot)

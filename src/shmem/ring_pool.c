@@ -81,7 +81,10 @@ init_shared(void)
 		pg_atomic_init_u64(&ring->high_id, 0);
 	}
 	for (int i = 0; i < pgmq_shared->n_backends; i++)
+	{
 		pgmq_shared->backends[i].waits_for = -1;
+		pg_atomic_init_u32(&pgmq_shared->backends[i].is_publishing, 0);
+	}
 }
 
 /* Create or attach; called from shmem_startup_hook. */

@@ -191,3 +191,30 @@ pgmq_backend_vxid(uint32 proc_number)
 {
 	return pgmq_shared->backends[proc_number].vxid;
 }
+
+/* We are about to commit what we have sent, or are done with it.  Cannot fail. */
+void
+pgmq_backend_set_publishing(bool is_publishing)
+{
+	pg_atomic_write_u32(&pgmq_shared->backends[PGMQ_MY_PROC_NUMBER].is_publishing,
+						is_publishing);
+}
+
+/*
+ * Is what this backend has sent committed, and perhaps not in a ring yet?  It has
+ * set its mark before its transaction id went from the server's list of running
+ * ones, under a lock of the server's that whoever sees its rows has taken since;
+ * and it clears the mark when its messages are in the rings.
+ */
+bool
+pgmq_backend_is_late(int proc_number)
+{
+	return pg_atomic_read_u32(&pgmq_shared->backends[proc_number].is_publishing) != 0 &&
+		!TransactionIdIsValid(*(volatile TransactionId *) &ProcGlobal->allProcs[proc_number].xid);
+}
+
+int
+pgmq_backend_limit(void)
+{
+	return pgmq_shared->n_backends;
+}

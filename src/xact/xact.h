@@ -291,6 +291,7 @@ extern void pgmq_xact_watch(XactQueue *queue);
 extern void pgmq_xact_sleep(XactQueue *queue, TimestampTz deadline,
 							bool met_locked, uint32 wait_event);
 extern void pgmq_xact_pass_turn(XactQueue *queue);
+extern bool pgmq_xact_await_publishing(void);
 extern void pgmq_xact_note_vacuum(XactQueue *queue);
 
 /* Work for the background worker, database by database. */

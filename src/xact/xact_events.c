@@ -112,8 +112,11 @@ reserve_slots(void)
 		return;
 	for (int i = 0; i < pgmq_xact.n_messages; i++)
 		n += (pgmq_xact.messages[i].flags & (MSG_SENT | MSG_DELETED)) == MSG_SENT;
-	if (n > 0)
-		(void) pgmq_pool_reserve(&pgmq_xact.reserved, n);
+	if (n == 0)
+		return;
+	(void) pgmq_pool_reserve(&pgmq_xact.reserved, n);
+	pgmq_xact.is_publishing = true;
+	pgmq_backend_set_publishing(true);
 }
 
 static void

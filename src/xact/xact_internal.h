@@ -59,6 +59,7 @@ typedef struct XactState
 	uint32		reserved;		/* chain of free ring slots */
 	bool		is_closed;		/* PRE_COMMIT has run: nothing may be added */
 	bool		has_vxid;		/* our vxid is published */
+	bool		is_publishing;	/* we have said so in shared memory */
 	RowGuard	guard;
 	XactQueue  *building;		/* we scan the table for this ring */
 	XactQueue  *waiting;		/* we sleep on this ring, or have its turn */

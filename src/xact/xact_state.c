@@ -51,6 +51,8 @@ void
 pgmq_xact_reset(void)
 {
 	Assert(pgmq_xact.reserved == 0);
+	if (pgmq_xact.is_publishing)
+		pgmq_backend_set_publishing(false);
 	memset(&pgmq_xact, 0, sizeof(pgmq_xact));
 }
 

@@ -24,6 +24,9 @@
 #include "utils/timestamp.h"
 #include "xact/xact_internal.h"
 
+/* Between two looks at a backend that is about to publish. */
+#define LATE_PAUSE_US 50
+
 /* Note where the ring stands, before a look that may end in a sleep. */
 void
 pgmq_xact_watch(XactQueue *queue)
@@ -155,4 +158,27 @@ pgmq_xact_sleep_abort(void)
 {
 	if (pgmq_xact.waiting != NULL)
 		pgmq_xact_pass_turn(pgmq_xact.waiting);
+}
+
+/*
+ * Between the moment a transaction's rows become visible and its COMMIT
+ * callback its messages are in no ring.  Wait for all who are there now; false
+ * if nobody is.  That is a matter of moments: they wait for nothing but locks of
+ * rings.
+ */
+bool
+pgmq_xact_await_publishing(void)
+{
+	bool		has_waited = false;
+
+	for (int i = 0; i < pgmq_backend_limit(); i++)
+		while (i != PGMQ_MY_PROC_NUMBER && pgmq_backend_is_late(i))
+		{
+			if (!has_waited)
+				PGMQ_FAILPOINT("await-publishing");
+			has_waited = true;
+			pg_usleep(LATE_PAUSE_US);
+			CHECK_FOR_INTERRUPTS();
+		}
+	return has_waited;
 }
