@@ -15,6 +15,7 @@
 #include "common/queue_row.h"
 #include "fmgr.h"
 #include "storage/buf.h"
+#include "storage/lmgr.h"
 #include "xact/xact.h"
 
 /* What a relation allows; cached per backend until the relcache says no. */
@@ -139,6 +140,21 @@ extern RowState pgmq_am_look_latest(Relation rel, const ItemPointerData *tid,
 extern bool pgmq_am_find_on_page(Relation rel, Buffer buffer,
 								 const ItemPointerData *tid, HeapTuple tuple);
 
+/* am_line.c */
+
+/* A place in the server's line for a row; all zero: none. */
+typedef struct RowLine
+{
+	Relation	rel;
+	ItemPointerData tid;
+	LockTupleMode mode;
+	bool		is_held;
+} RowLine;
+
+extern void pgmq_am_wait_in_line(RowLine *line, Relation rel, ItemPointer tid,
+								 LockTupleMode mode, XLTW_Oper operation);
+extern void pgmq_am_leave_line(RowLine *line);
+
 /* am_lock.c */
 extern void pgmq_am_wait_for(const ClaimOwner *owner);
 extern void pgmq_am_pause(void);
@@ -152,7 +168,6 @@ extern TM_Result pgmq_am_update_tid(Relation rel, ItemPointer otid,
 									bool must_recheck, TM_FailureData *tmfd,
 									LockTupleMode *lockmode,
 									TU_UpdateIndexes *update_indexes);
-extern void pgmq_am_lock_row(Relation rel, ItemPointer tid, LockTupleMode mode);
 extern TM_Result pgmq_am_tuple_lock(Relation rel, ItemPointer tid,
 									Snapshot snapshot, TupleTableSlot *slot,
 									CommandId cid, LockTupleMode mode,

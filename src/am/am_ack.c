@@ -253,7 +253,10 @@ extend_row(Relation rel, int message, Row *row, TimestampTz visible_at,
 static AckResult
 wait_for_lock(Relation rel, ItemPointer tid)
 {
-	pgmq_am_lock_row(rel, tid, LockTupleNoKeyExclusive);
+	RowLine		line = {0};
+
+	pgmq_am_wait_in_line(&line, rel, tid, LockTupleNoKeyExclusive, XLTW_Update);
+	pgmq_am_leave_line(&line);
 	return ACK_AGAIN;
 }
 

@@ -17,6 +17,8 @@
  *		 what makes the executor fail with 40001.
  *	  3. Where the ring has no slot to guard, take the row lock first and look
  *		 for a claim afterwards.
+ *	  4. Where the row lock is another's, wait until it is not (am_line.c), and
+ *		 start over.
  *
  * Waits are the server's own (virtual transaction locks, row locks), so the
  * deadlock detector sees them.
@@ -55,7 +57,10 @@ pgmq_am_pause(void)
 	CHECK_FOR_INTERRUPTS();
 }
 
-/* msg_id of the row at tid; false if there is no row to speak of. */
+/*
+ * msg_id of the row at tid; false if there is no row to speak of.  *is_ours: we have
+ * locked it in a way that keeps it from being leased, which key share does not.
+ */
 static bool
 fetch_msg_id(Relation rel, ItemPointer tid, int64 *msg_id, bool *is_ours)
 {
@@ -76,14 +81,16 @@ fetch_msg_id(Relation rel, ItemPointer tid, int64 *msg_id, bool *is_ours)
 		TransactionId xmax = HeapTupleHeaderGetRawXmax(tuple.t_data);
 
 		if ((tuple.t_data->t_infomask & HEAP_XMAX_IS_MULTI) == 0)
-			*is_ours = TransactionIdIsCurrentTransactionId(xmax);
+			*is_ours = !HEAP_XMAX_IS_KEYSHR_LOCKED(tuple.t_data->t_infomask) &&
+				TransactionIdIsCurrentTransactionId(xmax);
 		else
 		{
 			MultiXactMember *members;
 			int			n = GetMultiXactIdMembers(xmax, &members, false, true);
 
 			for (int i = 0; i < n; i++)
-				*is_ours |= TransactionIdIsCurrentTransactionId(members[i].xid);
+				*is_ours |= members[i].status != MultiXactStatusForKeyShare &&
+					TransactionIdIsCurrentTransactionId(members[i].xid);
 			if (n > 0)
 				pfree(members);
 		}
@@ -101,10 +108,19 @@ say_updated_in_place(ItemPointer tid, TM_FailureData *tmfd)
 	tmfd->traversed = false;
 }
 
+static void
+refuse_lock(Relation rel)
+{
+	ereport(ERROR,
+			(errcode(ERRCODE_LOCK_NOT_AVAILABLE),
+			 errmsg("could not obtain lock on row in relation \"%s\"",
+					RelationGetRelationName(rel))));
+}
+
 /* Begin the guard, waiting for claims and settling what is undecided. */
 static bool
 guard_row(Relation rel, XactQueue *queue, ItemPointer tid, int64 msg_id,
-		  LockTupleMode mode, LockWaitPolicy policy)
+		  LockTupleMode mode, LockWaitPolicy policy, RowLine *line)
 {
 	ClaimOwner	owner;
 
@@ -125,10 +141,8 @@ guard_row(Relation rel, XactQueue *queue, ItemPointer tid, int64 msg_id,
 				if (policy == LockWaitSkip)
 					return false;
 				if (policy == LockWaitError)
-					ereport(ERROR,
-							(errcode(ERRCODE_LOCK_NOT_AVAILABLE),
-							 errmsg("could not obtain lock on row in relation \"%s\"",
-									RelationGetRelationName(rel))));
+					refuse_lock(rel);
+				pgmq_am_leave_line(line);
 				pgmq_am_wait_for(&owner);
 		}
 	}
@@ -143,34 +157,38 @@ wait_for_late_claim(Relation rel, XactQueue *queue, ItemPointer tid,
 					int64 msg_id, LockTupleMode mode, LockWaitPolicy policy,
 					bool *is_newer)
 {
-	if (!guard_row(rel, queue, tid, msg_id, mode, policy))
+	RowLine		line = {0};
+
+	if (!guard_row(rel, queue, tid, msg_id, mode, policy, &line))
 		return false;
 	*is_newer |= pgmq_xact_guard()->is_newer;
 	pgmq_xact_guard_end(false);
 	return true;
 }
 
-/* Take the row's lock, waiting; the caller goes on from there. */
-void
-pgmq_am_lock_row(Relation rel, ItemPointer tid, LockTupleMode mode)
+/* Take the row's lock, if need be waiting for it.  Do we have it? */
+static bool
+lock_row(Relation rel, ItemPointer tid, LockTupleMode mode, LockWaitPolicy policy)
 {
 	HeapTupleData tuple;
 	Buffer		buffer;
 	TM_FailureData tmfd;
+	TM_Result	result;
 
-	Assert(!pgmq_xact_guard());
+	Assert(policy == LockWaitSkip || !pgmq_xact_guard());
 	tuple.t_self = *tid;
 	PGMQ_FAILPOINT("lock-row-before");
-	(void) heap_lock_tuple(rel, &tuple, GetCurrentCommandId(true),
-						   mode, LockWaitBlock, false, &buffer, &tmfd);
+	result = heap_lock_tuple(rel, &tuple, GetCurrentCommandId(true),
+							 mode, policy, false, &buffer, &tmfd);
 	ReleaseBuffer(buffer);
 	PGMQ_FAILPOINT("lock-row-after");
+	return result == TM_Ok;
 }
 
 /*
- * The ring does not know a row that is there, or only as LIMBO.  Its inserter may have committed
- * and not yet run its COMMIT callback; if we went on, our change could reach
- * the ring before the row itself does.  A transaction's lock on its own id is
+ * The ring does not know a row that is there, or only as LIMBO.  Its inserter may
+ * have committed and not yet run its COMMIT callback; if we went on, our change could
+ * reach the ring before the row itself does.  A transaction's lock on its own id is
  * released after its callbacks, so wait for that.
  */
 static void
@@ -199,9 +217,10 @@ typedef struct RowChange
 	bool		wait;
 	bool		must_recheck;
 	bool		was_ours;		/* we held the row's lock before */
-	bool		is_locked;		/* we have waited for it */
+	bool		is_locked;		/* we have taken it, before the change */
 	bool		has_waited;		/* for the row's inserter */
 	bool		is_guarded;		/* out */
+	RowLine		line;
 } RowChange;
 
 /*
@@ -220,7 +239,7 @@ begin_change(RowChange *change, TM_FailureData *tmfd)
 	if (!change->is_locked)
 		change->was_ours = is_ours;
 	if (!guard_row(change->rel, change->queue, change->tid, msg_id,
-				   change->mode, change->wait ? LockWaitBlock : LockWaitSkip))
+				   change->mode, change->wait ? LockWaitBlock : LockWaitSkip, &change->line))
 		return TM_BeingModified;
 	if (pgmq_xact_guard()->is_newer && !change->was_ours &&
 		(change->must_recheck || IsolationUsesXactSnapshot()))
@@ -235,7 +254,7 @@ begin_change(RowChange *change, TM_FailureData *tmfd)
 		pgmq_xact_guard_end(false);
 		if (change->wait && !change->was_ours && !change->is_locked)
 		{
-			pgmq_am_lock_row(change->rel, change->tid, change->mode);
+			(void) lock_row(change->rel, change->tid, change->mode, LockWaitBlock);
 			change->is_locked = true;
 		}
 		wait_for_inserter(change->rel, change->tid);
@@ -247,17 +266,31 @@ begin_change(RowChange *change, TM_FailureData *tmfd)
 }
 
 /*
- * The guarded operation would have to wait for a row lock.  A guard never
- * waits: it would keep the message from the very transaction it waits for.
- * So wait for the row lock without it; true: try again.
+ * Unless it may wait, heap_delete() refuses rows with any lock at all, be it our own
+ * or one that is in nobody's way.  So take the lock first, where that needs no
+ * waiting; true: try again, with leave to wait.
  */
 static bool
-wait_for_row(RowChange *change, TM_Result result)
+lock_to_delete(RowChange *change, TM_Result result)
+{
+	if (result != TM_BeingModified || !change->wait || !change->is_guarded ||
+		change->is_locked)
+		return false;
+	change->is_locked = lock_row(change->rel, change->tid, LockTupleExclusive, LockWaitSkip);
+	return change->is_locked;
+}
+
+/*
+ * The guarded operation would have to wait for a row lock of this mode.  A guard
+ * never waits: it would keep the message from the very transaction it waits for.
+ * So wait for the row without it; true: try again.
+ */
+static bool
+wait_for_row(RowChange *change, TM_Result result, LockTupleMode mode, XLTW_Oper operation)
 {
 	if (result != TM_BeingModified || !change->wait || !change->is_guarded)
 		return false;
-	pgmq_am_lock_row(change->rel, change->tid, change->mode);
-	change->is_locked = true;
+	pgmq_am_wait_in_line(&change->line, change->rel, change->tid, mode, operation);
 	return true;
 }
 
@@ -277,17 +310,21 @@ pgmq_am_delete_tid(Relation rel, ItemPointer tid, CommandId cid,
 	{
 		result = begin_change(&change, tmfd);
 		if (result != TM_Ok)
-			return result;
+			break;
 		if (row != NULL && change.is_guarded)
 			(void) pgmq_am_look(rel, tid, pgmq_xact_guard()->msg_id, true, row);
-		PGMQ_FAILPOINT("delete-heap-before");
-		result = heap_delete(rel, tid, cid, crosscheck,
-							 wait && (!change.is_guarded || change.is_locked),
-							 tmfd, changing_partition);
-		PGMQ_FAILPOINT("delete-heap-after");
+		do
+		{
+			PGMQ_FAILPOINT("delete-heap-before");
+			result = heap_delete(rel, tid, cid, crosscheck,
+								 wait && (!change.is_guarded || change.is_locked),
+								 tmfd, changing_partition);
+			PGMQ_FAILPOINT("delete-heap-after");
+		} while (lock_to_delete(&change, result));
 		if (change.is_guarded)
 			pgmq_xact_guard_end(result == TM_Ok);
-	} while (wait_for_row(&change, result));
+	} while (wait_for_row(&change, result, LockTupleExclusive, XLTW_Delete));
+	pgmq_am_leave_line(&change.line);
 	return result;
 }
 
@@ -364,6 +401,7 @@ lock_to_update(RowChange *change, CommandId cid, TM_FailureData *tmfd)
 							 false, &buffer, tmfd);
 	PGMQ_FAILPOINT("lock-to-update-after");
 	ReleaseBuffer(buffer);
+	change->is_locked = result == TM_Ok;
 	return result == TM_WouldBlock ? TM_BeingModified : result;
 }
 
@@ -378,7 +416,6 @@ pgmq_am_update_tid(Relation rel, ItemPointer otid, HeapTuple tuple,
 {
 	RowChange	change = {rel, pgmq_xact_queue(rel), otid, LockTupleNoKeyExclusive, wait, must_recheck};
 	bool		has_msg_id;
-	bool		has_lock;
 	int64		msg_id;
 	Lease		values;
 	TM_Result	result;
@@ -391,19 +428,19 @@ pgmq_am_update_tid(Relation rel, ItemPointer otid, HeapTuple tuple,
 	{
 		result = begin_change(&change, tmfd);
 		if (result != TM_Ok)
-			return result;
-		has_lock = change.is_guarded && is_locked(rel, otid, cid);
-		if (has_lock)
+			break;
+		if (change.is_guarded && !change.is_locked && is_locked(rel, otid, cid))
 			result = lock_to_update(&change, cid, tmfd);
 		PGMQ_FAILPOINT("update-heap-before");
 		if (result == TM_Ok)
 			result = pgmq_heap_update(rel, otid, tuple, cid, crosscheck,
-									  has_lock || (wait && !change.is_guarded),
+									  change.is_locked || (wait && !change.is_guarded),
 									  tmfd, lockmode, update_indexes);
 		PGMQ_FAILPOINT("update-heap-after");
 		if (change.is_guarded)
 			pgmq_xact_guard_end(result == TM_Ok);
-	} while (wait_for_row(&change, result));
+	} while (wait_for_row(&change, result, change.mode, XLTW_Update));
+	pgmq_am_leave_line(&change.line);
 	if (result == TM_Ok && change.queue != NULL)
 	{
 		pgmq_am_row_values(tuple, RelationGetDescr(rel), &msg_id, &values, &has_msg_id);
@@ -441,51 +478,64 @@ lock_by_heap(RowLock *lock, ItemPointer tid, LockWaitPolicy wait_policy)
 }
 
 /*
- * Lock a row that is a message.  Under the guard the heap may not wait; where
- * it would, the lock is waited for without, and a claim looked for afterwards.
+ * The guard did not cover what we locked: this is a newer version, or the ring
+ * may know the row only now.
+ */
+static TM_Result
+look_for_claim(RowLock *lock, XactQueue *queue, ItemPointer tid, int64 msg_id,
+			   bool is_ours, bool *is_newer)
+{
+	if (!wait_for_late_claim(lock->rel, queue, &lock->slot->tts_tid, msg_id,
+							 lock->mode, lock->wait_policy, is_newer))
+		return TM_WouldBlock;
+	if (!*is_newer || is_ours || !IsolationUsesXactSnapshot())
+		return TM_Ok;
+	say_updated_in_place(tid, lock->tmfd);
+	return TM_Updated;
+}
+
+/*
+ * Lock a row that is a message.  Under the guard the heap may not wait; where it
+ * would, the row is waited for without, and then tried again.
  */
 static TM_Result
 lock_message(RowLock *lock, XactQueue *queue, ItemPointer tid, int64 msg_id, bool is_ours)
 {
 	ItemPointerData asked = *tid;
+	RowLine		line = {0};
 	bool		is_newer;
 	bool		is_covered;		/* no claim can have come before our lock */
 	TM_Result	result;
 
-	if (!guard_row(lock->rel, queue, tid, msg_id, lock->mode, lock->wait_policy))
-		return TM_WouldBlock;
-	is_newer = pgmq_xact_guard()->is_newer;
-	is_covered = pgmq_xact_guard()->has_slot || pgmq_xact_guard()->is_own || is_ours;
-	if (is_newer && !is_ours && IsolationUsesXactSnapshot())
+	for (;;)
 	{
-		pgmq_xact_guard_end(false);
-		say_updated_in_place(tid, lock->tmfd);
-		return TM_Updated;
-	}
-	result = lock_by_heap(lock, tid, LockWaitSkip);
-	pgmq_xact_guard_end(false);
-	if (result == TM_WouldBlock && lock->wait_policy != LockWaitSkip)
-	{
-		*tid = asked;
-		result = lock_by_heap(lock, tid, lock->wait_policy);
-		is_covered = is_ours;
-	}
-	if (result == TM_Ok && queue->ring != NULL &&
-		(!is_covered || !ItemPointerEquals(&asked, &lock->slot->tts_tid)))
-	{
-		/*
-		 * The guard did not cover what we locked: we waited without it, or
-		 * this is a newer version, or the ring may know the row only now.
-		 */
-		if (!wait_for_late_claim(lock->rel, queue, &lock->slot->tts_tid, msg_id,
-								 lock->mode, lock->wait_policy, &is_newer))
+		if (!guard_row(lock->rel, queue, tid, msg_id, lock->mode, lock->wait_policy, &line))
 			return TM_WouldBlock;
+		is_newer = pgmq_xact_guard()->is_newer;
+		is_covered = pgmq_xact_guard()->has_slot || pgmq_xact_guard()->is_own || is_ours;
 		if (is_newer && !is_ours && IsolationUsesXactSnapshot())
 		{
+			pgmq_xact_guard_end(false);
+			pgmq_am_leave_line(&line);
 			say_updated_in_place(tid, lock->tmfd);
 			return TM_Updated;
 		}
+		result = lock_by_heap(lock, tid, LockWaitSkip);
+		pgmq_xact_guard_end(false);
+		if (result != TM_WouldBlock || lock->wait_policy == LockWaitSkip)
+			break;
+		if (lock->wait_policy == LockWaitError)
+			refuse_lock(lock->rel);
+		/* tid may be a newer version's by now */
+		pgmq_am_wait_in_line(&line, lock->rel, tid, lock->mode, XLTW_Lock);
+		*tid = asked;
 	}
+	pgmq_am_leave_line(&line);
+	if (result != TM_Ok)
+		return result;
+	is_covered &= ItemPointerEquals(&asked, &lock->slot->tts_tid);
+	if (!is_covered && queue->ring != NULL)
+		result = look_for_claim(lock, queue, tid, msg_id, is_ours, &is_newer);
 	if (result == TM_Ok && is_newer)
 		lock->tmfd->traversed = true;
 	return result;
