@@ -199,10 +199,24 @@ foreach my $query (
 	"SELECT * FROM pgmq.test_routing('to.x')",
 	'SELECT * FROM pgmq.q_orders WHERE vt <= now() ORDER BY msg_id LIMIT 10',
 	'SELECT count(*), sum(read_ct), max(vt) FROM pgmq.q_orders',
-	"SELECT message FROM pgmq.a_orders WHERE msg_id = 55")
+	"SELECT message FROM pgmq.a_orders WHERE msg_id = 55",
+	"SELECT count(*), sum(msg_id), max(last_read_at) FROM pgmq.q_orders WHERE ctid < '(5,1)'",
+	'SELECT count(*), sum(msg_id), max(last_read_at) FROM pgmq.q_orders TABLESAMPLE SYSTEM (100)',
+	"SET enable_seqscan = off; SET enable_indexscan = off;
+		SELECT count(*), sum(msg_id), max(last_read_at) FROM pgmq.q_orders WHERE enqueued_at > now() - interval '1 day'; RESET ALL; SET jit = off",
+	"SET parallel_setup_cost = 0; SET parallel_tuple_cost = 0; SET min_parallel_table_scan_size = 0;
+		SELECT count(*), sum(msg_id), max(last_read_at) FROM pgmq.q_orders; RESET ALL; SET jit = off")
 {
 	is(ask($standby, $query), ask($primary, $query), "a standby answers $query");
 }
+
+# Sequences apart, and what is unlogged
+my @dumps = map {
+	my $file = $_->basedir . '/dump.sql';
+	run_ok('pg_dump', '--no-unlogged-table-data', '--no-sync', '-f', $file, '-d', $_->connstr('postgres'));
+	join "\n", grep { !/pg_catalog\.setval|^\\(?:un)?restrict/ } split /\n/, slurp_file($file)
+} ($primary, $standby);
+ok($dumps[0] eq $dumps[1] && $dumps[1] =~ /COPY pgmq\.q_orders/, 'a dump of the standby is one of the primary');
 
 # ---- promotion ----
 
