@@ -15,6 +15,7 @@
 
 #include "access/transam.h"
 #include "am/am.h"
+#include "common/failpoint.h"
 #include "common/limits.h"
 #include "storage/bufmgr.h"
 #include "storage/procarray.h"
@@ -164,7 +165,9 @@ scan_table(Relation rel, XactQueue *queue, TimestampTz now)
 			CHECK_FOR_INTERRUPTS();
 			MemoryContextReset(scan.per_page);
 			epoch = pgmq_xact_build_epoch(queue);
+			PGMQ_FAILPOINT("scan-page-before");
 			n = scan_page(&scan, block);
+			PGMQ_FAILPOINT("scan-page-after");
 		} while (!pgmq_xact_build_add(queue, epoch, scan.rows, n, now));
 	}
 	MemoryContextSwitchTo(caller);
@@ -185,8 +188,21 @@ undo_row(Relation rel, XactQueue *queue, const SlotCopy *copy)
 	before.read_ct = copy->read_ct;
 	before.last_read_at = copy->last_read_at;
 	before.visible_at = copy->visible_at;
+	PGMQ_FAILPOINT("restore-page-before");
 	pgmq_am_restore_lease(rel, &copy->tid, copy->msg_id, &before);
+	PGMQ_FAILPOINT("restore-page-after");
 	pgmq_xact_undo_done();
+}
+
+/*
+ * Has a transaction ended, its callbacks included?  Its lock on its own id is released
+ * after those; until then it comes to settle its messages itself, and what became of
+ * them in between it would not know.
+ */
+static bool
+is_over(TransactionId xid)
+{
+	return !TransactionIdIsInProgress(xid) && pgmq_xid_is_unlocked(xid);
 }
 
 /* A LIMBO slot: if its transaction has ended, the page decides. */
@@ -197,9 +213,11 @@ settle_limbo_row(Relation rel, XactQueue *queue, const SlotCopy *copy)
 	Row			row;
 	RowState	state;
 
-	if (TransactionIdIsInProgress(copy->xid))
+	if (!is_over(copy->xid))
 		return;
+	PGMQ_FAILPOINT("settle-look-before");
 	state = pgmq_am_look_latest(rel, &copy->tid, copy->msg_id, true, &row);
+	PGMQ_FAILPOINT("settle-look-after");
 	if (state == ROW_GONE || state == ROW_INVISIBLE)
 	{
 		pgmq_xact_settle(queue, copy, NULL);
@@ -274,7 +292,7 @@ pgmq_am_settle_all(Relation rel, XactQueue *queue)
 			undo_row(rel, queue, &copies[i]);
 	} while (n == RING_BATCH_SLOTS);
 	while (TransactionIdIsValid(xid = pgmq_xact_next_limbo_xid(queue, xid)))
-		if (!TransactionIdIsInProgress(xid))
+		if (is_over(xid))
 			settle_limbo_of(rel, queue, xid, copies);
 	pfree(copies);
 }

@@ -9,6 +9,7 @@
 #include "api/api.h"
 #include "catalog/pg_type.h"
 #include "common/clock.h"
+#include "common/failpoint.h"
 #include "utils/array.h"
 #include "utils/builtins.h"
 #include "utils/timestamp.h"
@@ -105,6 +106,7 @@ delete_ids(FunctionCallInfo fcinfo, const IdList *list, RowsOut *out, int64 *n_d
 	{
 		rest.n = 0;
 		rest.ids = NULL;
+		pgmq_check_can_delete(&queue);
 		*n_deleted = delete_fast(&queue, list, out, &rest);
 	}
 	if (rest.n > 0)
@@ -214,7 +216,9 @@ archive_row(void *state, HeapTuple tuple, const Lease *lease)
 		reorder_for_old_archive(values, nulls);
 	archived = heap_form_tuple(RelationGetDescr(sink->archive), values, nulls);
 	archived->t_tableOid = RelationGetRelid(sink->archive);
+	PGMQ_FAILPOINT("archive-heap-before");
 	heap_insert(sink->archive, archived, GetCurrentCommandId(true), 0, NULL);
+	PGMQ_FAILPOINT("archive-heap-after");
 	if (sink->writer != NULL)
 		pgmq_am_index_insert(sink->writer, archived, false);
 	heap_freetuple(archived);
@@ -263,6 +267,7 @@ archive_ids(FunctionCallInfo fcinfo, const IdList *list, RowsOut *out, int64 *n_
 	{
 		rest.n = 0;
 		rest.ids = NULL;
+		pgmq_check_can_delete(&queue);
 		*n_archived = archive_fast(&queue, &archive, list, out, &rest);
 	}
 	if (rest.n > 0)

@@ -20,19 +20,9 @@
 
 #include "access/xact.h"
 #include "common/clock.h"
+#include "common/failpoint.h"
 #include "utils/timestamp.h"
 #include "xact/xact_internal.h"
-
-/* Our claims name us; say who that is before the first of a transaction. */
-void
-pgmq_xact_publish_vxid(void)
-{
-	if (!pgmq_xact.has_vxid)
-	{
-		pgmq_backend_set_vxid();
-		pgmq_xact.has_vxid = true;
-	}
-}
 
 /*
  * The slot of a message as far as we still hold it, or 0.  A slot we claimed
@@ -67,6 +57,7 @@ pgmq_xact_release_message(XactMessage *message, uint8 keep, TimestampTz now,
 	if (ring == NULL || message->slot == 0 ||
 		(message->flags & (MSG_CLAIMED | MSG_DELETED)) == 0)
 		return;
+	PGMQ_WAITPOINT("release-begin");
 	ring_lock(ring, LW_EXCLUSIVE);
 	slot = held_slot(ring, message);
 	if (slot != 0 && (keep & MSG_DELETED))
@@ -86,7 +77,9 @@ pgmq_xact_release_message(XactMessage *message, uint8 keep, TimestampTz now,
 	}
 	if ((keep & (MSG_CLAIMED | MSG_DELETED)) == 0)
 		message->slot = 0;
+	PGMQ_CRASHPOINT("release-done");
 	ring_unlock(ring);
+	PGMQ_WAITPOINT("release-end");
 }
 
 /* Do we hold the first message of a group? */
@@ -122,6 +115,19 @@ compare_by_msg_id(const void *a, const void *b)
 	return id_a < id_b ? -1 : (id_a > id_b ? 1 : 0);
 }
 
+/* The chain has the latest first; the other way round ids mostly ascend. */
+static void
+reverse(int *messages, int n)
+{
+	for (int i = 0; i < n / 2; i++)
+	{
+		int			other = messages[i];
+
+		messages[i] = messages[n - 1 - i];
+		messages[n - 1 - i] = other;
+	}
+}
+
 /*
  * Messages this transaction has sent or claimed itself and may read (again):
  * those whose visible_at, as it sees it, has come.  Ascending msg_id; palloc'd.
@@ -144,6 +150,7 @@ pgmq_xact_own_candidates(XactQueue *queue, TimestampTz now, int **messages)
 			message->lease.visible_at <= now)
 			(*messages)[n++] = i;
 	}
+	reverse(*messages, n);
 	qsort(*messages, n, sizeof(int), compare_by_msg_id);
 	return n;
 }
@@ -159,11 +166,13 @@ pgmq_xact_mature(XactQueue *queue, TimestampTz now)
 	do
 	{
 		wake.n = 0;
+		PGMQ_FAILPOINT("mature-begin");
 		ring_lock(ring, LW_EXCLUSIVE);
 		moved = pgmq_ring_mature(ring, now, RING_BATCH_SLOTS);
 		if (moved > 1)
 			pgmq_ring_wake(ring, moved - 1, &wake);
 		ring_unlock(ring);
+		PGMQ_WAITPOINT("mature-end");
 		pgmq_wake_all(&wake);
 	} while (moved == RING_BATCH_SLOTS);
 }
@@ -217,7 +226,7 @@ void
 pgmq_xact_hold_to_look(Ring *ring, uint32 slot)
 {
 	pgmq_ring_hold(ring, slot, SLOT_CLAIMED, PGMQ_MY_PROC_NUMBER);
-	ring_slot(slot)->stage = STAGE_LOOKING;
+	set_slot_stage(slot, STAGE_LOOKING);
 }
 
 /*
@@ -237,7 +246,7 @@ pgmq_xact_take_ready(XactQueue *queue, ReadyCursor *cursor, TimestampTz now,
 	RingRef		refs[64];
 	int			taken = 0;
 
-	pgmq_xact_publish_vxid();
+	pgmq_xact_publish_owner();
 	pgmq_xact_mature(queue, now);
 	while (taken < max)
 	{
@@ -246,6 +255,7 @@ pgmq_xact_take_ready(XactQueue *queue, ReadyCursor *cursor, TimestampTz now,
 		uint32		slot;
 
 		pgmq_xact_make_room(wanted);
+		PGMQ_FAILPOINT("take-ready-begin");
 		ring_lock(ring, LW_EXCLUSIVE);
 		while (n < wanted && (slot = next_in_order(ring, cursor)) != 0)
 		{
@@ -254,9 +264,11 @@ pgmq_xact_take_ready(XactQueue *queue, ReadyCursor *cursor, TimestampTz now,
 			pgmq_xact_hold_to_look(ring, slot);
 			pgmq_ring_ref(slot, &refs[n++]);
 		}
+		PGMQ_CRASHPOINT("take-ready-held");
 		ring_unlock(ring);
 		for (int i = 0; i < n; i++)
 			messages[taken++] = pgmq_xact_message_of_slot(queue, &refs[i]);
+		PGMQ_FAILPOINT("take-ready-end");
 		if (n < wanted)
 			break;
 	}
@@ -342,8 +354,9 @@ pgmq_xact_take_ref(XactQueue *queue, const MessageRef *ref, int *message, bool *
 	RingRef		current;
 	bool		taken;
 
-	pgmq_xact_publish_vxid();
+	pgmq_xact_publish_owner();
 	pgmq_xact_make_room(1);
+	PGMQ_FAILPOINT("take-ref-begin");
 	ring_lock(ring, LW_EXCLUSIVE);
 	taken = ref_is_current(ring, ref, &current) && current.state == SLOT_READY;
 	*is_busy = taken && ring_slot(current.slot)->lockers > 0;
@@ -353,6 +366,7 @@ pgmq_xact_take_ref(XactQueue *queue, const MessageRef *ref, int *message, bool *
 	ring_unlock(ring);
 	if (taken)
 		*message = pgmq_xact_message_of_slot(queue, &current);
+	PGMQ_FAILPOINT("take-ref-end");
 	return taken;
 }
 
@@ -362,7 +376,7 @@ is_being_looked_at(uint32 slot)
 {
 	RingSlot   *s = ring_slot(slot);
 
-	return s->state == SLOT_CLAIMED && s->stage == STAGE_LOOKING &&
+	return s->state == SLOT_CLAIMED && slot_stage(slot) == STAGE_LOOKING &&
 		s->u.o.owner != PGMQ_MY_PROC_NUMBER;
 }
 
@@ -372,7 +386,7 @@ is_being_looked_at(uint32 slot)
  */
 ClaimResult
 pgmq_xact_claim_any(XactQueue *queue, const MessageRef *ref, int *message,
-					VirtualTransactionId *owner)
+					ClaimOwner *owner)
 {
 	Ring	   *ring = queue->ring;
 	RingRef		current;
@@ -384,8 +398,9 @@ pgmq_xact_claim_any(XactQueue *queue, const MessageRef *ref, int *message,
 		*message = known;
 		return CLAIM_TAKEN;
 	}
-	pgmq_xact_publish_vxid();
+	pgmq_xact_publish_owner();
 	pgmq_xact_make_room(1);
+	PGMQ_FAILPOINT("claim-any-begin");
 	ring_lock(ring, LW_EXCLUSIVE);
 	if (!ref_is_current(ring, ref, &current))
 		result = CLAIM_GONE;
@@ -394,7 +409,7 @@ pgmq_xact_claim_any(XactQueue *queue, const MessageRef *ref, int *message,
 	else if (current.state == SLOT_CLAIMED || current.state == SLOT_DELETING)
 	{
 		result = CLAIM_FOREIGN;
-		*owner = pgmq_backend_vxid(current.owner);
+		*owner = pgmq_ring_owner(current.slot);
 	}
 	else if (current.state == SLOT_LIMBO || current.state == SLOT_UNDO)
 		result = CLAIM_UNDECIDED;
@@ -408,6 +423,7 @@ pgmq_xact_claim_any(XactQueue *queue, const MessageRef *ref, int *message,
 	ring_unlock(ring);
 	if (result == CLAIM_TAKEN)
 		*message = pgmq_xact_message_of_slot(queue, &current);
+	PGMQ_FAILPOINT("claim-any-end");
 	return result;
 }
 
@@ -443,6 +459,7 @@ pgmq_xact_refuse(int index)
 		message->slot == 0)
 		return;
 	wake.n = 0;
+	PGMQ_FAILPOINT("refuse-begin");
 	ring_lock(ring, LW_EXCLUSIVE);
 	slot = held_slot(ring, message);
 	if (slot != 0)
@@ -453,6 +470,7 @@ pgmq_xact_refuse(int index)
 		pgmq_ring_wake_unaware(ring, &wake);
 	}
 	ring_unlock(ring);
+	PGMQ_WAITPOINT("refuse-end");
 	message->slot = 0;
 	message->flags &= ~MSG_CLAIMED;
 	pgmq_wake_all(&wake);
@@ -482,6 +500,7 @@ pgmq_xact_correct(int index, int32 read_ct, TimestampTz visible_at)
 	message->lease.visible_at = visible_at;
 	if (message->slot == 0)
 		return;
+	PGMQ_FAILPOINT("correct-begin");
 	ring_lock(ring, LW_EXCLUSIVE);
 	slot = held_slot(ring, message);
 	if (slot != 0 && ring_slot(slot)->tree != TREE_WAITING)
@@ -490,6 +509,7 @@ pgmq_xact_correct(int index, int32 read_ct, TimestampTz visible_at)
 		ring_slot(slot)->visible_at = visible_at;
 	}
 	ring_unlock(ring);
+	PGMQ_FAILPOINT("correct-end");
 }
 
 /* The page says there is no such row (any more): take its slot away. */
@@ -504,11 +524,13 @@ pgmq_xact_forget_row(int index)
 	if (message->slot == 0 || (message->flags & MSG_CLAIMED) == 0)
 		return;
 	wake.n = 0;
+	PGMQ_FAILPOINT("forget-begin");
 	ring_lock(ring, LW_EXCLUSIVE);
 	slot = held_slot(ring, message);
 	if (slot != 0 && pgmq_ring_withdraw(ring, slot))
 		pgmq_ring_wake(ring, 1, &wake);
 	ring_unlock(ring);
+	PGMQ_WAITPOINT("forget-end");
 	message->slot = 0;
 	message->flags &= ~MSG_CLAIMED;
 	pgmq_wake_all(&wake);
@@ -580,15 +602,19 @@ is_own_row(XactQueue *queue, const ItemPointerData *tid)
 
 /*
  * Is the slot claimed by another transaction, in a way that a lock of this
- * strength must wait for?  Caller holds L4.
+ * strength must wait for?  Also if it has deleted the row since: were that rolled
+ * back to a savepoint, the row would be free and the claim still stand.  Caller
+ * holds L4.
  */
 static bool
 is_claimed_by_other(uint32 slot, LockTupleMode mode)
 {
 	RingSlot   *s = ring_slot(slot);
 
-	return s->state == SLOT_CLAIMED && s->u.o.owner != PGMQ_MY_PROC_NUMBER &&
-		!(s->stage == STAGE_EXTENDED && mode == LockTupleKeyShare);
+	return (s->state == SLOT_CLAIMED ||
+			(s->state == SLOT_DELETING && slot_stage(slot) != STAGE_UNCLAIMED)) &&
+		s->u.o.owner != PGMQ_MY_PROC_NUMBER &&
+		!(slot_stage(slot) == STAGE_EXTENDED && mode == LockTupleKeyShare);
 }
 
 /*
@@ -599,7 +625,7 @@ is_claimed_by_other(uint32 slot, LockTupleMode mode)
  */
 ClaimResult
 pgmq_xact_guard_begin(XactQueue *queue, int64 msg_id, const ItemPointerData *tid,
-					  LockTupleMode mode, VirtualTransactionId *owner)
+					  LockTupleMode mode, ClaimOwner *owner)
 {
 	RowGuard   *guard = &pgmq_xact.guard;
 	Ring	   *ring = queue->ring;
@@ -614,6 +640,7 @@ pgmq_xact_guard_begin(XactQueue *queue, int64 msg_id, const ItemPointerData *tid
 	pgmq_xact_make_room(1);
 	if (ring != NULL)
 	{
+		PGMQ_FAILPOINT("guard-begin");
 		ring_lock(ring, LW_EXCLUSIVE);
 		slot = pgmq_ring_lookup(ring, msg_id, tid);
 		if (slot == 0)
@@ -625,13 +652,15 @@ pgmq_xact_guard_begin(XactQueue *queue, int64 msg_id, const ItemPointerData *tid
 		else if (is_claimed_by_other(slot, mode))
 		{
 			result = CLAIM_FOREIGN;
-			*owner = pgmq_backend_vxid(ring_slot(slot)->u.o.owner);
+			*owner = pgmq_ring_owner(slot);
 		}
 		else if (ring_slot(slot)->lockers == MAX_LOCKERS)
 			result = CLAIM_BUSY;
 		else
 		{
 			guard->has_slot = true;
+			guard->is_published = ring_slot(slot)->state != SLOT_LIMBO ||
+				!ring_slot(slot)->limbo_insert;
 			guard->is_newer = seq_is_newer(ring_slot(slot)->u.o.lease_seq,
 										   queue->first_seq);
 			ring_slot(slot)->lockers++;
@@ -644,6 +673,7 @@ pgmq_xact_guard_begin(XactQueue *queue, int64 msg_id, const ItemPointerData *tid
 		guard->is_own = true;
 		guard->is_newer = false;
 	}
+	PGMQ_FAILPOINT("guard-stands");
 	return result;
 }
 
@@ -658,10 +688,13 @@ note_delete(const RowGuard *guard)
 	XactMessage *message;
 	int			index = pgmq_xact_find_message(queue, &guard->tid);
 
-	if (queue->must_rebuild)
-		return;
+	/* Storage emptied in place gives its rows' places to others */
+	if (index >= 0 && pgmq_xact_message(index)->msg_id != guard->msg_id)
+		index = -1;
 	if (index < 0)
 	{
+		if (queue->must_rebuild)
+			return;
 		if (queue->is_collapsed || queue->n_messages >= XACT_MAX_MESSAGES)
 		{
 			queue->is_collapsed = true;
@@ -681,12 +714,15 @@ note_delete(const RowGuard *guard)
 	/* A load may have seen a row of our own coming: it stays LIMBO. */
 	if (queue->ring != NULL && (message->flags & MSG_SENT) == 0)
 	{
-		pgmq_xact_publish_vxid();
+		pgmq_xact_publish_owner();
+		PGMQ_FAILPOINT("note-delete-begin");
 		ring_lock(queue->ring, LW_EXCLUSIVE);
 		message->slot = pgmq_ring_lookup(queue->ring, guard->msg_id, &guard->tid);
 		if (message->slot != 0)
 			pgmq_ring_hold(queue->ring, message->slot, SLOT_DELETING, PGMQ_MY_PROC_NUMBER);
+		PGMQ_CRASHPOINT("note-delete-held");
 		ring_unlock(queue->ring);
+		PGMQ_FAILPOINT("note-delete-end");
 	}
 }
 
@@ -699,11 +735,13 @@ lower_lockers(const RowGuard *guard)
 
 	if (ring == NULL || !guard->has_slot)
 		return;
+	PGMQ_WAITPOINT("guard-lower-begin");
 	ring_lock(ring, LW_EXCLUSIVE);
 	slot = pgmq_ring_lookup(ring, guard->msg_id, &guard->tid);
 	if (slot != 0 && ring_slot(slot)->lockers > 0)
 		ring_slot(slot)->lockers--;
 	ring_unlock(ring);
+	PGMQ_WAITPOINT("guard-lower-end");
 }
 
 /*
@@ -743,6 +781,7 @@ pgmq_xact_undo_take(XactQueue *queue, const SlotCopy *copy)
 	uint32		slot;
 
 	Assert(!guard->is_active);
+	PGMQ_FAILPOINT("undo-take-begin");
 	ring_lock(ring, LW_EXCLUSIVE);
 	slot = pgmq_ring_lookup(ring, copy->msg_id, &copy->tid);
 	if (slot != 0 && ring_slot(slot)->state == SLOT_UNDO &&
@@ -756,6 +795,7 @@ pgmq_xact_undo_take(XactQueue *queue, const SlotCopy *copy)
 	guard->queue = queue;
 	guard->msg_id = copy->msg_id;
 	guard->tid = copy->tid;
+	PGMQ_FAILPOINT("undo-take-end");
 	return guard->is_active;
 }
 
@@ -769,6 +809,7 @@ pgmq_xact_undo_done(void)
 	WakeList	wake;
 
 	Assert(guard->is_active);
+	PGMQ_FAILPOINT("undo-done-begin");
 	guard->is_active = false;
 	wake.n = 0;
 	ring_lock(ring, LW_EXCLUSIVE);
@@ -781,5 +822,6 @@ pgmq_xact_undo_done(void)
 		pgmq_ring_wake(ring, 1, &wake);
 	}
 	ring_unlock(ring);
+	PGMQ_WAITPOINT("undo-done-end");
 	pgmq_wake_all(&wake);
 }

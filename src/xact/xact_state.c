@@ -16,6 +16,7 @@
 #include "access/xact.h"
 #include "access/xlog.h"
 #include "common/clock.h"
+#include "common/failpoint.h"
 #include "utils/hsearch.h"
 #include "utils/memutils.h"
 #include "utils/timestamp.h"
@@ -50,11 +51,14 @@ void
 pgmq_xact_reset(void)
 {
 	Assert(pgmq_xact.reserved == 0);
+	if (pgmq_xact.is_publishing)
+		pgmq_backend_set_publishing(false);
 	memset(&pgmq_xact, 0, sizeof(pgmq_xact));
 }
 
-static void *
-grow(void *array, int *max, int needed, Size element_size)
+/* An array of the list, longer; palloc'd in TopTransactionContext. */
+void *
+pgmq_xact_grow(void *array, int *max, int needed, Size element_size)
 {
 	int			wanted = Max(*max * 2, 16);
 
@@ -108,7 +112,7 @@ pgmq_xact_queue_by_locator(const RelFileLocator *locator, Oid relid)
 		}
 	}
 	if (pgmq_xact.n_queues == pgmq_xact.max_queues)
-		pgmq_xact.queues = grow(pgmq_xact.queues, &pgmq_xact.max_queues,
+		pgmq_xact.queues = pgmq_xact_grow(pgmq_xact.queues, &pgmq_xact.max_queues,
 								pgmq_xact.n_queues + 1, sizeof(XactQueue *));
 	queue = MemoryContextAllocZero(TopTransactionContext, sizeof(XactQueue));
 	queue->locator = *locator;
@@ -128,9 +132,11 @@ name_relation(XactQueue *queue, Oid relid)
 	queue->relid = relid;
 	if (queue->ring == NULL)
 		return;
+	PGMQ_FAILPOINT("name-relation-begin");
 	ring_lock(queue->ring, LW_EXCLUSIVE);
 	queue->ring->relid = relid;
 	ring_unlock(queue->ring);
+	PGMQ_FAILPOINT("name-relation-end");
 }
 
 /*
@@ -183,10 +189,10 @@ pgmq_xact_make_room(int n)
 {
 	refuse_after_pre_commit();
 	if (pgmq_xact.n_messages + n > pgmq_xact.max_messages)
-		pgmq_xact.messages = grow(pgmq_xact.messages, &pgmq_xact.max_messages,
+		pgmq_xact.messages = pgmq_xact_grow(pgmq_xact.messages, &pgmq_xact.max_messages,
 								  pgmq_xact.n_messages + n, sizeof(XactMessage));
 	if (pgmq_xact.n_changes + n > pgmq_xact.max_changes)
-		pgmq_xact.changes = grow(pgmq_xact.changes, &pgmq_xact.max_changes,
+		pgmq_xact.changes = pgmq_xact_grow(pgmq_xact.changes, &pgmq_xact.max_changes,
 								 pgmq_xact.n_changes + n, sizeof(XactChange));
 }
 
@@ -265,6 +271,50 @@ pgmq_xact_add_message(XactQueue *queue, const ItemPointerData *tid, int64 msg_id
 	return index;
 }
 
+static void
+unhash_message(int index)
+{
+	TidKey		key;
+	TidEntry   *entry;
+
+	make_key(&key, pgmq_xact.messages[index].queue, &pgmq_xact.messages[index].tid);
+	entry = hash_search(pgmq_xact.by_tid, &key, HASH_FIND, NULL);
+	if (entry != NULL && entry->message == index)
+		(void) hash_search(pgmq_xact.by_tid, &key, HASH_REMOVE, NULL);
+	pgmq_xact.n_hashed = index;
+}
+
+/*
+ * Forget the entries at the end of the list that have nothing left in them,
+ * claims that were given back: a transaction that looks at the same locked
+ * messages again and again must not grow.  The log mentions such an entry once,
+ * when it was made.  Called at the end of a call, when nobody knows indexes.
+ */
+void
+pgmq_xact_trim(void)
+{
+	while (pgmq_xact.n_messages > 0)
+	{
+		int			index = pgmq_xact.n_messages - 1;
+		XactMessage *message = &pgmq_xact.messages[index];
+
+		if (message->flags != 0 || message->slot != 0 ||
+			message->queue->first_message != index)
+			return;
+		if (pgmq_xact.n_changes > 0)
+		{
+			if (pgmq_xact.changes[pgmq_xact.n_changes - 1].message != index)
+				return;
+			pgmq_xact.n_changes--;
+		}
+		if (pgmq_xact.n_hashed > index)
+			unhash_message(index);
+		message->queue->first_message = message->next;
+		message->queue->n_messages--;
+		pgmq_xact.n_messages--;
+	}
+}
+
 /* A row was inserted at tid with these lease columns, into this group. */
 void
 pgmq_xact_note_insert(XactQueue *queue, const ItemPointerData *tid,
@@ -328,9 +378,11 @@ pgmq_xact_set_lease(int index, const Lease *lease, bool is_extend)
 	message->flags |= MSG_LEASED;
 	message->lease = *lease;
 
-	/* Our own slot, one byte: see SlotStage. */
-	if (message->slot != 0 && ring_slot(message->slot)->stage == STAGE_LOOKING)
-		ring_slot(message->slot)->stage = is_extend ? STAGE_EXTENDED : STAGE_LEASED;
+	/* Our own slot, one byte: see SlotStage.  A read after set_vt is a read. */
+	if (message->slot != 0 && !is_extend)
+		set_slot_stage(message->slot, STAGE_LEASED);
+	else if (message->slot != 0 && slot_stage(message->slot) == STAGE_LOOKING)
+		set_slot_stage(message->slot, STAGE_EXTENDED);
 }
 
 /*
@@ -350,7 +402,8 @@ pgmq_xact_shown_lease(Relation rel, const ItemPointerData *tid, int64 msg_id,
 	if (pgmq_xact.n_leased > 0)
 	{
 		index = pgmq_xact_find_message(queue, tid);
-		if (index >= 0 && (pgmq_xact.messages[index].flags & MSG_LEASED))
+		if (index >= 0 && (pgmq_xact.messages[index].flags & MSG_LEASED) &&
+			pgmq_xact.messages[index].msg_id == msg_id)
 		{
 			*lease = pgmq_xact.messages[index].lease;
 			return true;
@@ -377,6 +430,21 @@ pgmq_xact_note_rebuild(Relation rel)
 		return;
 	pgmq_xact_log_queue(queue);
 	queue->must_rebuild = true;
+}
+
+/*
+ * Rows were copied past the list into rel, whose storage will be that of the
+ * relation relid: nobody else may open that and say so before the worker looks.
+ */
+void
+pgmq_xact_note_copy(Relation rel, Oid relid)
+{
+	XactQueue  *queue = pgmq_xact_queue(rel);
+
+	if (queue == NULL)
+		return;
+	pgmq_xact_note_rebuild(rel);
+	name_relation(queue, relid);
 }
 
 /*
@@ -445,7 +513,7 @@ new_change(void)
 	if (GetCurrentTransactionNestLevel() <= 1)
 		return NULL;
 	if (pgmq_xact.n_changes == pgmq_xact.max_changes)
-		pgmq_xact.changes = grow(pgmq_xact.changes, &pgmq_xact.max_changes,
+		pgmq_xact.changes = pgmq_xact_grow(pgmq_xact.changes, &pgmq_xact.max_changes,
 								 pgmq_xact.n_changes + 1, sizeof(XactChange));
 	pgmq_xact.changes[pgmq_xact.n_changes].nest_level = GetCurrentTransactionNestLevel();
 	return &pgmq_xact.changes[pgmq_xact.n_changes++];
@@ -513,17 +581,56 @@ undo_queue(XactChange *change)
 	queue->drop_at_abort = change->drop_at_abort;
 }
 
+/*
+ * What is undone first: of one message, the latest change; of several, those of
+ * the highest msg_id, so that the first message of a group is given back when
+ * the rest of it is free.
+ */
+static int
+compare_for_undo(const void *a, const void *b)
+{
+	const XactChange *change_a = a;
+	const XactChange *change_b = b;
+
+	if (change_a->message >= 0 && change_b->message >= 0)
+	{
+		int64		id_a = pgmq_xact_message(change_a->message)->msg_id;
+		int64		id_b = pgmq_xact_message(change_b->message)->msg_id;
+
+		if (id_a != id_b)
+			return id_a > id_b ? -1 : 1;
+	}
+	else if (change_a->message >= 0 || change_b->message >= 0)
+		return change_a->message >= 0 ? -1 : 1;
+	return change_b->position - change_a->position;
+}
+
+/* The log's end, in the order it is to be undone; in place, so it cannot fail. */
+static void
+sort_for_undo(int start)
+{
+	int			n = pgmq_xact.n_changes - start;
+
+	for (int i = start; i < pgmq_xact.n_changes; i++)
+		pgmq_xact.changes[i].position = i;
+	if (n > 1)
+		qsort(&pgmq_xact.changes[start], n, sizeof(XactChange), compare_for_undo);
+}
+
 /* ROLLBACK TO: take back what was done at this nesting level or below it. */
 void
 pgmq_xact_undo_changes(int nest_level)
 {
 	TimestampTz now = pgmq_clock_now();
+	int			start = pgmq_xact.n_changes;
 	WakeList	wake;
 
-	while (pgmq_xact.n_changes > 0 &&
-		   pgmq_xact.changes[pgmq_xact.n_changes - 1].nest_level >= nest_level)
+	while (start > 0 && pgmq_xact.changes[start - 1].nest_level >= nest_level)
+		start--;
+	sort_for_undo(start);
+	for (int i = start; i < pgmq_xact.n_changes; i++)
 	{
-		XactChange *change = &pgmq_xact.changes[--pgmq_xact.n_changes];
+		XactChange *change = &pgmq_xact.changes[i];
 
 		wake.n = 0;
 		if (change->message >= 0)
@@ -532,6 +639,7 @@ pgmq_xact_undo_changes(int nest_level)
 			undo_queue(change);
 		pgmq_wake_all(&wake);
 	}
+	pgmq_xact.n_changes = start;
 }
 
 /* RELEASE: what was done at this level belongs to the one above. */
