@@ -108,7 +108,7 @@ make_synchronous($primary);
 # With a standby that never confirms, whatever succeeds must wait, a lease just as a send
 my @waiting = (
 	"send('slow', '{}')",                    "send_batch('slow', ARRAY['{}'::jsonb])",
-	"read('slow', 60, 1)",                   "read('slow', 60, 1, '{\"n\": 2}')",
+	"read('slow', 60, 1)",                   "read('slow', 60, 1, '{\"n\": 20}')",
 	"read_with_poll('slow', 60, 1, 1, 100)", "read_grouped('slow', 60, 1)",
 	"read_grouped_rr('slow', 60, 1)",        "read_grouped_head('slow', 60, 1)",
 	"set_vt('slow', 11, 60)",                "set_vt('slow', ARRAY[12], 60)",
