@@ -108,7 +108,7 @@ make_synchronous($primary);
 # With a standby that never confirms, whatever succeeds must wait, a lease just as a send
 my @waiting = (
 	"send('slow', '{}')",                    "send_batch('slow', ARRAY['{}'::jsonb])",
-	"read('slow', 60, 1)",                   "read('slow', 60, 1, '{\"n\": 2}')",
+	"read('slow', 60, 1)",                   "read('slow', 60, 1, '{\"n\": 20}')",
 	"read_with_poll('slow', 60, 1, 1, 100)", "read_grouped('slow', 60, 1)",
 	"read_grouped_rr('slow', 60, 1)",        "read_grouped_head('slow', 60, 1)",
 	"set_vt('slow', 11, 60)",                "set_vt('slow', ARRAY[12], 60)",
@@ -173,6 +173,47 @@ is($primary->safe_psql('postgres', qq{
 	SELECT count(*) FROM got JOIN waiting USING (msg_id);
 	SELECT count(*) FROM pgmq.q_orders WHERE vt < (SELECT min(last_read_at) FROM got)}), "0\n0", 'everything else is delivered, nothing leased is');
 queues_are_sound($primary, ['orders'], 'at the end');
+
+# ---- a transaction that was about to commit ----
+
+# Its lease is on its page and on the standby, its commit record is nowhere: it waits for the
+# lock of notifiers, which another one holds until its standby confirms.  All it leaves is
+# that the message comes late.
+$primary->safe_psql('postgres', q{
+	SELECT pgmq.create('edge');
+	SELECT count(*) FROM pgmq.send_batch('edge', ARRAY['1', '2', '3']::jsonb[]);
+	ALTER SYSTEM SET synchronous_standby_names = 'nobody'});
+$primary->reload;
+$primary->poll_query_until('postgres', q{SELECT current_setting('synchronous_standby_names') = 'nobody'});
+
+sub start_waiting
+{
+	my ($event, $sql) = @_;
+	my $run = IPC::Run::start([ 'psql', '-XAtq', '-d', $primary->connstr('postgres'), '-c', $sql ], '>', \my $out, '2>', \my $err);
+
+	$primary->poll_query_until('postgres', "SELECT count(*) = 1 FROM pg_stat_activity WHERE wait_event = '$event' AND query ~ 'NOTIFY'")
+	  or die "nobody waits for $event";
+	return $run;
+}
+
+my @lost = (start_waiting('SyncRep', 'BEGIN; INSERT INTO load_ends DEFAULT VALUES; NOTIFY first; COMMIT'),
+	start_waiting('object', q{BEGIN; SELECT FROM pgmq.read('edge', 5, 1); SELECT FROM pgmq.send('edge', '"never"'); NOTIFY second; COMMIT}));
+catch_up($primary, $standby);
+end_sessions();
+crash($primary);
+$_->finish foreach @lost;
+$standby->promote;
+$standby->poll_query_until('postgres', 'SELECT NOT pg_is_in_recovery()') or die 'no promotion';
+make_synchronous($standby);
+is($standby->safe_psql('postgres', q{
+	CREATE TEMP TABLE before AS SELECT * FROM pgmq.q_edge;
+	SELECT msg_id, message, read_ct FROM before ORDER BY msg_id;
+	CREATE TEMP TABLE got AS SELECT * FROM pgmq.read('edge', 60, 10);
+	INSERT INTO got SELECT * FROM pgmq.read_with_poll('edge', 60, 1, CASE (SELECT count(*) FROM got) WHEN 3 THEN 0 ELSE 30 END);
+	SELECT msg_id, got.last_read_at >= before.vt FROM got JOIN before USING (msg_id) ORDER BY msg_id}),
+	"1|1|1\n2|2|0\n3|3|0\n1|t\n2|t\n3|t", 'what was about to commit leaves a message that comes late, and nothing else');
+queues_are_sound($standby, ['edge']);
+($primary, $standby) = ($standby, $primary);
 $_->stop foreach $primary, $standby, $cascade;
 unlike(slurp_file($_->logfile), qr/PANIC|TRAP|signal (?:6|11)|inconsistent page|verification failed/, 'no process was lost on ' . $_->name)
   foreach @all;

@@ -46,7 +46,8 @@ sub ask
 	{
 		$sessions{ $node->name } = $node->background_psql('postgres');
 		$sessions{ $node->name }->set_query_timer_restart;
-		$sessions{ $node->name }->query_safe('SET client_min_messages = error; SET jit = off');
+		$sessions{ $node->name }->query_safe(
+			'SET client_min_messages = error; SET jit = off; SET synchronous_commit = local');
 	}
 	return $sessions{ $node->name }->query_safe($sql);
 }
