@@ -187,6 +187,8 @@ write_pages(Relation rel, const int *messages, int n)
 static void
 update_rows(Relation rel, const int *messages, int n)
 {
+	if (XLogLogicalInfoActive())
+		AcceptInvalidationMessages();	/* a publication: rows store NULLs */
 	PushActiveSnapshot(GetTransactionSnapshot());
 	for (int i = 0; i < n; i++)
 	{
