@@ -3,7 +3,9 @@
 #
 # How we know: after a start somebody scans a table that no session has touched, a drained
 # table shrinks by itself, no DROP DATABASE or CREATE DATABASE ... TEMPLATE fails, and a
-# queue works without the worker.
+# queue works without the worker.  Neither a session terminated in such a statement, nor
+# queues that cannot be served now keep the worker from the others, and where nothing can
+# be done none is started.
 use strict;
 use warnings;
 
@@ -48,13 +50,19 @@ $node->safe_psql('postgres', q{
 	SELECT pgmq.create('early');
 	SELECT count(*) FROM pgmq.send_batch('early', (SELECT array_agg('{}'::jsonb) FROM generate_series(1, 1000)))});
 my $pages = $node->safe_psql('postgres', "SELECT pg_relation_size('pgmq.q_early') / current_setting('block_size')::int");
-my $pages_looked_at = q{
-	SELECT coalesce(heap_blks_read + heap_blks_hit, 0) FROM pg_statio_user_tables WHERE relname = 'q_early'};
+sub pages_looked_at
+{
+	my ($queue) = @_;
+
+	return $node->safe_psql('postgres',
+		"SELECT coalesce(heap_blks_read + heap_blks_hit, 0) FROM pg_statio_user_tables WHERE relname = 'q_$queue'");
+}
+
 set_worker('off');
 $node->safe_psql('postgres', 'SELECT pg_stat_reset()');
-is($node->safe_psql('postgres', $pages_looked_at), 0, 'nobody scans the table without a worker');
+is(pages_looked_at('early'), 0, 'nobody scans the table without a worker');
 set_worker('on');
-wait_until('somebody scans the table', sub { $node->safe_psql('postgres', $pages_looked_at) >= $pages });
+wait_until('somebody scans the table', sub { pages_looked_at('early') >= $pages });
 ok(1, 'the worker builds a ring after a start');
 is($node->safe_psql('postgres', "SELECT queue_length FROM pgmq.metrics('early')"), 1000, 'the ring knows all messages');
 queues_are_sound($node, ['early'], 'after a start');
@@ -127,6 +135,91 @@ $session->quit;
 $node->safe_psql('model', "SELECT count(*) FROM pgmq.pop('q', 1000000)");
 wait_until('the table in the other database has shrunk', sub { $node->safe_psql('model', "SELECT pg_relation_size('pgmq.q_q')") == 0 });
 ok(1, 'the worker goes on in a database that could not be dropped');
+
+# A session that is terminated inside CREATE DATABASE leaves nothing paused
+my $blocker = $node->background_psql('postgres');
+foreach my $i (1 .. 17)
+{
+	$blocker->query_safe('BEGIN; LOCK pg_database IN SHARE MODE');
+	my $creator = $node->background_psql('postgres', on_error_stop => 0);
+	$creator->query_until(qr/^start$/m, "\\echo start\nCREATE DATABASE copy TEMPLATE model;\n");
+	$node->poll_query_until('postgres', q{SELECT count(*) = 1 FROM pg_stat_activity WHERE query ~ '^CREATE DATABASE copy' AND wait_event_type = 'Lock'})
+	  or die 'CREATE DATABASE does not wait';
+	$node->safe_psql('postgres', q{SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE query ~ '^CREATE DATABASE copy'});
+	$node->poll_query_until('postgres', q{SELECT count(*) = 0 FROM pg_stat_activity WHERE query ~ '^CREATE DATABASE copy'});
+	$blocker->query_safe('ROLLBACK');
+	eval { $creator->quit };
+}
+$blocker->quit;
+make_busy('model');
+$node->safe_psql('model', "SELECT count(*) FROM pgmq.pop('q', 1000000)");
+wait_until('the table in the template has shrunk', sub { $node->safe_psql('model', "SELECT pg_relation_size('pgmq.q_q')") == 0 });
+ok(1, 'the worker goes on in a database whose copying was terminated');
+is(run_alone('model', 'DROP DATABASE model'), '', 'and that can be dropped');
+
+# ---- what cannot be served now keeps nobody waiting ----
+
+sub n_workers { return scalar(() = slurp_file($node->logfile) =~ /starting background worker process "pgmq worker/g); }
+
+# No worker is started for twenty naps
+sub is_quiet
+{
+	my ($when) = @_;
+	my $n;
+
+	wait_until("no worker runs, $when", sub { $n = n_workers(); $node->safe_psql('postgres', 'SELECT pg_sleep(0.3)'); n_workers() == $n });
+	$node->safe_psql('postgres', 'SELECT pg_sleep(0.7)');
+	return is(n_workers() - $n, 0, "no worker is started in vain $when");
+}
+
+$node->safe_psql('postgres', q{
+	SELECT pgmq.create('copied'), pgmq.create('changed');
+	SELECT count(*) FROM pgmq.send_batch('copied', (SELECT array_agg('{}'::jsonb) FROM generate_series(1, 1000)))});
+$node->safe_psql('postgres', 'VACUUM FULL pgmq.q_copied');
+is_quiet('after VACUUM FULL');
+$node->safe_psql('postgres', 'CREATE INDEX copied_id ON pgmq.q_copied (msg_id); CLUSTER pgmq.q_copied USING copied_id');
+is_quiet('after CLUSTER');
+queues_are_sound($node, ['copied'], 'after it was copied');
+$node->safe_psql('postgres', q{
+	SELECT pgmq.send('changed', '{}'), pgmq.delete('changed', 1);
+	ALTER TABLE pgmq.q_changed ALTER vt TYPE text;
+	ALTER TABLE pgmq.q_copied DROP vt});
+is_quiet('for tables that are no queues any more');
+
+# Seventy queues wait for a prepared transaction
+$node->safe_psql('postgres', "SELECT pgmq.create('held_' || i) FROM generate_series(1, 70) i");
+$node->safe_psql('postgres', q{
+	BEGIN;
+	SELECT count(*) FROM generate_series(1, 70) i, pgmq.send('held_' || i, '{}');
+	PREPARE TRANSACTION 'holder'});
+$node->safe_psql('postgres', q{
+	SELECT pgmq.create('behind');
+	SELECT count(*) FROM pgmq.send_batch('behind', (SELECT array_agg('{}'::jsonb) FROM generate_series(1, 2000)))});
+my $pages_read = pages_looked_at('behind');
+$node->safe_psql('postgres', 'ALTER TABLE pgmq.q_behind SET (fillfactor = 90)');
+wait_until('the table behind them is scanned', sub { pages_looked_at('behind') > $pages_read });
+ok(1, 'queues that wait for a prepared transaction keep no other from being built');
+$node->safe_psql('postgres', "ROLLBACK PREPARED 'holder'");
+$node->safe_psql('postgres', "SELECT pgmq.drop_queue('held_' || i) FROM generate_series(1, 70) i");
+
+# A table that cannot be read
+$node->safe_psql('postgres', q{
+	SELECT pgmq.create('broken');
+	SELECT pgmq.send('broken', '{}');
+	SELECT pgmq.create('whole');
+	SELECT count(*) FROM pgmq.send_batch('whole', (SELECT array_agg('{}'::jsonb) FROM generate_series(1, 2000)))});
+my $file = $node->data_dir . '/' . $node->safe_psql('postgres', "SELECT pg_relation_filepath('pgmq.q_broken')");
+$node->stop;
+open(my $table, '+<:raw', $file) or die "$file: $!";
+print $table 'X' x 64;
+close($table);
+$node->start;
+$pages_read = pages_looked_at('whole');
+$node->safe_psql('postgres', 'ALTER TABLE pgmq.q_whole SET (fillfactor = 90)');
+wait_until('the other table is scanned', sub { pages_looked_at('whole') > $pages_read });
+like(slurp_file($node->logfile), qr/ERROR:  invalid page in block 0 of relation/, 'the worker has met a broken page');
+queues_are_sound($node, ['whole'], 'beside a broken one');
+$node->safe_psql('postgres', "SELECT pgmq.drop_queue('broken')");
 
 # ---- without the worker ----
 

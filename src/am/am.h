@@ -131,6 +131,7 @@ extern void pgmq_am_store_nulls(Relation rel, BlockNumber start, BlockNumber end
 extern void pgmq_am_store_null(Relation rel, const ItemPointerData *tid);
 
 /* am_row.c */
+extern bool pgmq_am_is_only_locked(HeapTupleHeader header);
 extern RowState pgmq_am_look(Relation rel, const ItemPointerData *tid,
 							 int64 msg_id, bool want_tuple, Row *row);
 extern RowState pgmq_am_look_latest(Relation rel, const ItemPointerData *tid,
@@ -139,7 +140,7 @@ extern bool pgmq_am_find_on_page(Relation rel, Buffer buffer,
 								 const ItemPointerData *tid, HeapTuple tuple);
 
 /* am_lock.c */
-extern void pgmq_am_wait_for(VirtualTransactionId owner);
+extern void pgmq_am_wait_for(const ClaimOwner *owner);
 extern void pgmq_am_pause(void);
 extern TM_Result pgmq_am_delete_tid(Relation rel, ItemPointer tid, CommandId cid,
 									Snapshot crosscheck, bool wait,

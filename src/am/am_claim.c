@@ -259,6 +259,7 @@ pgmq_am_claim(Relation rel, ClaimRequest *request)
 	if (request->has_conditional)
 		pgmq_claim_end_matching(&state);
 	request->after_msg_id = state.cursor.msg_id;
+	pgmq_xact_trim();
 	if (request->is_pop && state.n_done > 0)
 		CommandCounterIncrement();
 	return state.n_done;

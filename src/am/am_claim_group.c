@@ -232,6 +232,7 @@ pgmq_am_claim_groups(Relation rel, ClaimRequest *request)
 		claim_sorted(&call);
 	else
 		claim_in_turn(&call, request->group_order == GROUPS_HEADS_ONLY);
+	pgmq_xact_trim();
 	if (state->n_done > 0)
 		request->needs_sql = false; /* the next call sees to the rest */
 	return state->n_done;

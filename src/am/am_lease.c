@@ -106,7 +106,7 @@ find_leasable(Relation rel, Buffer buffer, XactMessage *message)
 		case TM_Ok:
 			return head;
 		case TM_BeingModified:
-			return HEAP_XMAX_IS_LOCKED_ONLY(tuple.t_data->t_infomask) ? head : NULL;
+			return pgmq_am_is_only_locked(tuple.t_data) ? head : NULL;
 		default:
 			return NULL;
 	}
@@ -184,6 +184,19 @@ write_pages(Relation rel, const int *messages, int n)
 	}
 }
 
+/* Did the message go when this transaction emptied the file in place? */
+static bool
+went_with_file(Relation rel, const XactMessage *message)
+{
+	Row			row;
+	RowState	state;
+
+	if (!message->queue->must_rebuild)
+		return false;
+	state = pgmq_am_look_latest(rel, &message->tid, message->msg_id, false, &row);
+	return state == ROW_GONE || state == ROW_INVISIBLE;
+}
+
 static void
 update_rows(Relation rel, const int *messages, int n)
 {
@@ -195,6 +208,8 @@ update_rows(Relation rel, const int *messages, int n)
 		ItemPointerData tid = pgmq_xact_message(messages[i])->tid;
 		Lease		lease = pgmq_xact_message(messages[i])->lease;
 
+		if (went_with_file(rel, pgmq_xact_message(messages[i])))
+			continue;
 		pgmq_am_lease_by_update(rel, &tid, &lease);
 	}
 	PopActiveSnapshot();

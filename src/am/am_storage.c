@@ -66,7 +66,7 @@ relation_copy_for_cluster(Relation old_rel, Relation new_rel, Relation index,
 		pgmq_am_is_raw = false;
 	}
 	PG_END_TRY();
-	pgmq_xact_note_rebuild(new_rel);
+	pgmq_xact_note_copy(new_rel, RelationGetRelid(old_rel));
 }
 
 static Oid

@@ -136,6 +136,8 @@ pgmq_ring_find_or_create(const RelFileLocator *locator, Oid relid,
 
 	if (ring != NULL || pgmq_shared == NULL)
 		return ring;
+	if (pgmq_shared->n_rings_used == pgmq_shared->n_rings)
+		return NULL;			/* stale: the next call sees that one is free */
 	LWLockAcquire(pgmq_shared->directory_lock, LW_EXCLUSIVE);
 	ring = probe(locator);
 	if (ring == NULL && (ring = find_free_ring()) != NULL)
@@ -146,6 +148,7 @@ pgmq_ring_find_or_create(const RelFileLocator *locator, Oid relid,
 		else
 		{
 			entry->index = ring->index;
+			pgmq_shared->n_rings_used++;
 			reset_ring(ring, locator, relid, phase);
 		}
 	}
@@ -195,6 +198,7 @@ remove_entry(const RelFileLocator *locator)
 		return;
 	hash_search(directory, locator, HASH_REMOVE, NULL);
 	empty_ring(ring);
+	pgmq_shared->n_rings_used--;
 }
 
 /*

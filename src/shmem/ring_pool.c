@@ -66,6 +66,7 @@ init_shared(void)
 	pgmq_shared->n_fresh = 1;
 	pgmq_shared->n_free = pgmq_shared->n_slots;
 	pgmq_shared->n_rings = pgmq_max_hot_queues;
+	pgmq_shared->n_rings_used = 0;
 	pgmq_shared->n_backends = PGMQ_MAX_BACKENDS;
 	pgmq_shared->directory_lock = &(GetNamedLWLockTranche("PgmqDirectory"))->lock;
 	for (int i = 0; i < pgmq_shared->n_rings; i++)
@@ -77,6 +78,7 @@ init_shared(void)
 		LWLockInitialize(&ring->lock, pgmq_shared->ring_tranche);
 		ConditionVariableInit(&ring->phase_changed);
 		pg_atomic_init_u32(&ring->n_undo, 0);
+		pg_atomic_init_u32(&ring->scan_seq, 0);
 		pg_atomic_init_u64(&ring->high_id, 0);
 	}
 	for (int i = 0; i < pgmq_shared->n_backends; i++)

@@ -13,6 +13,7 @@ extern void pgmq_worker_shmem_startup(void);
 extern bool pgmq_worker_is_paused(Oid dbid);
 extern bool pgmq_worker_announce(Oid dbid);
 extern void pgmq_worker_pause(Oid dbid);
+extern void pgmq_worker_evict(Oid dbid);
 extern void pgmq_worker_resume(Oid dbid);
 
 /* worker_launcher.c */

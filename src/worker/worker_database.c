@@ -3,8 +3,8 @@
  *	  A worker in one database: builds rings, settles what is undecided,
  *	  vacuums.  It ends as soon as there is nothing (more) to do.
  *
- * Each queue is served in a transaction of its own.  An error ends the worker;
- * what it was about stays wanted, and the launcher starts another.
+ * Each queue is served in a transaction of its own.  An error ends that, and the
+ * next queue has its turn; what it was about stays wanted.
  */
 #include "common/compat.h"
 
@@ -28,9 +28,6 @@
 #include "utils/timestamp.h"
 #include "worker/worker.h"
 
-/* Rings served by one worker. */
-#define MAX_WORK 64
-
 static void
 begin_work(void)
 {
@@ -46,32 +43,39 @@ end_work(void)
 	CommitTransactionCommand();
 }
 
+/* Is this the table whose ring was meant?  A ring may know another's name. */
+static bool
+is_meant(Relation rel, const RingWork *work)
+{
+	return pgmq_am_is_ours(rel) && pgmq_xact_queue(rel) != NULL &&
+		(!OidIsValid(work->dbid) || RelFileLocatorEquals(REL_LOCATOR(rel), work->locator));
+}
+
 /* Open a hot queue's table if that needs no waiting; else NULL. */
 static Relation
-try_open(Oid relid)
+try_open(const RingWork *work)
 {
 	Relation	rel;
 
-	if (!ConditionalLockRelationOid(relid, AccessShareLock))
+	if (!ConditionalLockRelationOid(work->relid, AccessShareLock))
 		return NULL;
-	rel = try_table_open(relid, NoLock);
-	if (rel == NULL || !pgmq_am_is_ours(rel) || pgmq_xact_queue(rel) == NULL)
-	{
-		if (rel != NULL)
-			table_close(rel, NoLock);
-		return NULL;
-	}
-	return rel;
+	rel = try_table_open(work->relid, NoLock);
+	if (rel != NULL && is_meant(rel, work))
+		return rel;
+	if (rel != NULL)
+		table_close(rel, NoLock);
+	pgmq_xact_forget_name(work);
+	return NULL;
 }
 
 /* Build the ring if it is not, and settle what is undecided. */
 static void
-serve_ring(Oid relid)
+serve_ring(const RingWork *work)
 {
 	Relation	rel;
 
 	begin_work();
-	rel = try_open(relid);
+	rel = try_open(work);
 	if (rel != NULL)
 	{
 		XactQueue  *queue = pgmq_xact_queue(rel);
@@ -86,14 +90,14 @@ serve_ring(Oid relid)
 	end_work();
 }
 
-/* The same for the transaction that follows a vacuum. */
-static void
-note_vacuum(Oid relid)
+/* Before a vacuum: false if it is not to be. */
+static bool
+note_vacuum(const RingWork *work)
 {
 	Relation	rel;
 
 	begin_work();
-	rel = try_open(relid);
+	rel = try_open(work);
 	if (rel != NULL)
 	{
 		XactQueue  *queue = pgmq_xact_queue(rel);
@@ -103,23 +107,25 @@ note_vacuum(Oid relid)
 		table_close(rel, NoLock);
 	}
 	end_work();
+	return rel != NULL;
 }
 
 /* Reclaim the pages of messages that are gone. */
 static void
-vacuum_queue(Oid relid)
+vacuum_queue(const RingWork *work)
 {
-	MemoryContext context = AllocSetContextCreate(TopMemoryContext, "pgmq vacuum",
-												  ALLOCSET_DEFAULT_SIZES);
+	MemoryContext context;
 	VacuumParams params;
 
-	note_vacuum(relid);
+	if (!note_vacuum(work))
+		return;
+	context = AllocSetContextCreate(TopMemoryContext, "pgmq vacuum", ALLOCSET_DEFAULT_SIZES);
 	pgmq_vacuum_params(&params);
 	SetCurrentStatementStartTimestamp();
 	StartTransactionCommand();
 	PortalContext = context;
 	MemoryContextSwitchTo(context);
-	pgmq_vacuum_relation(relid, &params, GetAccessStrategy(BAS_VACUUM), context);
+	pgmq_vacuum_relation(work->relid, &params, GetAccessStrategy(BAS_VACUUM), context);
 	CommitTransactionCommand();
 	PortalContext = NULL;
 	MemoryContextSwitchTo(TopMemoryContext);
@@ -161,6 +167,28 @@ find_queues(void)
 	return queues;
 }
 
+/* Serve one ring; an error is logged, and the next ring has its turn. */
+static void
+serve(void (*how) (const RingWork *work), const RingWork *work)
+{
+	CHECK_FOR_INTERRUPTS();
+	PG_TRY();
+	{
+		how(work);
+	}
+	PG_CATCH();
+	{
+		HOLD_INTERRUPTS();
+		EmitErrorReport();
+		AbortOutOfAnyTransaction();
+		PortalContext = NULL;
+		MemoryContextSwitchTo(TopMemoryContext);
+		FlushErrorState();
+		RESUME_INTERRUPTS();
+	}
+	PG_END_TRY();
+}
+
 static void
 build_all(void)
 {
@@ -169,25 +197,27 @@ build_all(void)
 
 	foreach(cell, queues)
 	{
-		CHECK_FOR_INTERRUPTS();
-		serve_ring(lfirst_oid(cell));
+		RingWork	work = {0};
+
+		work.relid = lfirst_oid(cell);
+		serve(serve_ring, &work);
 	}
 	list_free(queues);
 }
 
+/* One round through the rings of this database that want something. */
 static void
 serve_wanted(void)
 {
-	RingWork	work[MAX_WORK];
-	int			n = pgmq_xact_list_work(MyDatabaseId, work, MAX_WORK);
+	RingWork	work;
+	int			cursor = 0;
 
-	for (int i = 0; i < n; i++)
+	while (pgmq_xact_next_work(MyDatabaseId, &cursor, &work))
 	{
-		CHECK_FOR_INTERRUPTS();
-		if (work[i].needs_build || work[i].needs_settling)
-			serve_ring(work[i].relid);
-		if (work[i].needs_vacuum)
-			vacuum_queue(work[i].relid);
+		if (work.needs_build || work.needs_settling)
+			serve(serve_ring, &work);
+		if (work.needs_vacuum)
+			serve(vacuum_queue, &work);
 	}
 }
 

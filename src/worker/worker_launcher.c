@@ -26,9 +26,6 @@
 #include "worker/worker.h"
 #include "xact/xact.h"
 
-/* Rings looked at per nap. */
-#define MAX_WORK 256
-
 /* Run one database worker to its end; false if none could be started. */
 static bool
 run_worker(Oid dbid, bool must_find_queues)
@@ -86,49 +83,57 @@ list_databases(void)
 	return databases;
 }
 
-/* After a start: have every database searched for hot queues. */
-static void
+/*
+ * After a start: have every database searched for hot queues.  False if no
+ * worker could be started; until then callers build rings themselves.
+ */
+static bool
 visit_databases(void)
 {
 	List	   *databases = list_databases();
 	ListCell   *cell;
+	bool		can_start = true;
 
 	foreach(cell, databases)
 	{
 		CHECK_FOR_INTERRUPTS();
-		if (!run_worker(lfirst_oid(cell), true))
-			break;				/* callers build rings themselves */
+		can_start = run_worker(lfirst_oid(cell), true);
+		if (!can_start)
+			break;
 	}
 	list_free(databases);
+	return can_start;
 }
 
 /* One look: a worker for each database whose rings want something. */
 static void
-serve_rings(RingWork *work)
+serve_rings(void)
 {
-	Oid			last = InvalidOid;
-	int			n = pgmq_xact_list_work(InvalidOid, work, MAX_WORK);
+	List	   *served = NIL;
+	int			cursor = 0;
+	RingWork	work;
 
-	for (int i = 0; i < n; i++)
+	while (pgmq_xact_next_work(InvalidOid, &cursor, &work))
 	{
 		CHECK_FOR_INTERRUPTS();
-		if (work[i].dbid != last && !run_worker(work[i].dbid, false))
+		if (list_member_oid(served, work.dbid))
+			continue;
+		if (!run_worker(work.dbid, false))
 			break;
-		last = work[i].dbid;
+		served = lappend_oid(served, work.dbid);
 	}
+	list_free(served);
 }
 
 void
 pgmq_launcher_main(Datum arg)
 {
-	RingWork   *work;
 	bool		has_visited = false;
 
 	pqsignal(SIGHUP, SignalHandlerForConfigReload);
 	pqsignal(SIGTERM, die);
 	BackgroundWorkerUnblockSignals();
 	BackgroundWorkerInitializeConnection(NULL, NULL, 0);
-	work = MemoryContextAlloc(TopMemoryContext, MAX_WORK * sizeof(RingWork));
 
 	for (;;)
 	{
@@ -141,9 +146,8 @@ pgmq_launcher_main(Datum arg)
 		if (pgmq_worker_enabled)
 		{
 			if (!has_visited)
-				visit_databases();
-			has_visited = true;
-			serve_rings(work);
+				has_visited = visit_databases();
+			serve_rings();
 		}
 		(void) WaitLatch(MyLatch, WL_LATCH_SET | WL_TIMEOUT | WL_EXIT_ON_PM_DEATH,
 						 pgmq_worker_naptime_ms, PG_WAIT_EXTENSION);

@@ -107,7 +107,7 @@ pgmq_worker_announce(Oid dbid)
 
 /* Is a worker (still) in the database?  Tells it to go. */
 static bool
-evict_worker(Oid dbid)
+is_worker_told_to_go(Oid dbid)
 {
 	pid_t		pid;
 
@@ -137,8 +137,8 @@ add_paused(Oid dbid)
 }
 
 /*
- * Keep workers out of a database; returns when none is in it.  Every pause is
- * ended by one pgmq_worker_resume().
+ * Let no further worker into a database.  Every pause is ended by one
+ * pgmq_worker_resume(), also where its session is terminated.
  */
 void
 pgmq_worker_pause(Oid dbid)
@@ -150,20 +150,17 @@ pgmq_worker_pause(Oid dbid)
 		CHECK_FOR_INTERRUPTS();
 		pg_usleep(PAUSE_LOOK_US);
 	}
-	PG_TRY();
+}
+
+/* After a pause: wait until no worker is in the database. */
+void
+pgmq_worker_evict(Oid dbid)
+{
+	while (shared != NULL && is_worker_told_to_go(dbid))
 	{
-		while (evict_worker(dbid))
-		{
-			CHECK_FOR_INTERRUPTS();
-			pg_usleep(PAUSE_LOOK_US);
-		}
+		CHECK_FOR_INTERRUPTS();
+		pg_usleep(PAUSE_LOOK_US);
 	}
-	PG_CATCH();
-	{
-		pgmq_worker_resume(dbid);
-		PG_RE_THROW();
-	}
-	PG_END_TRY();
 }
 
 void

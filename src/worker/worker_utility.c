@@ -7,6 +7,7 @@
 
 #include "commands/dbcommands.h"
 #include "nodes/parsenodes.h"
+#include "storage/ipc.h"
 #include "tcop/utility.h"
 #include "worker/worker.h"
 #include "xact/xact.h"
@@ -80,6 +81,13 @@ run_utility(PlannedStmt *pstmt, const char *query, bool read_only_tree,
 	next(pstmt, query, read_only_tree, context, params, environment, dest, qc);
 }
 
+/* For a session that is terminated meanwhile: no error handler runs then. */
+static void
+resume_at_exit(int code, Datum dbid)
+{
+	pgmq_worker_resume(DatumGetObjectId(dbid));
+}
+
 static void
 process_utility(PlannedStmt *pstmt, const char *query, bool read_only_tree,
 				ProcessUtilityContext context, ParamListInfo params,
@@ -95,17 +103,15 @@ process_utility(PlannedStmt *pstmt, const char *query, bool read_only_tree,
 		return;
 	}
 	pgmq_worker_pause(dbid);
-	PG_TRY();
+	PG_ENSURE_ERROR_CLEANUP(resume_at_exit, ObjectIdGetDatum(dbid));
 	{
+		pgmq_worker_evict(dbid);
 		run_utility(pstmt, query, read_only_tree, context, params, environment, dest, qc);
 		if (loses_files)
 			pgmq_xact_forget_database(dbid);
 	}
-	PG_FINALLY();
-	{
-		pgmq_worker_resume(dbid);
-	}
-	PG_END_TRY();
+	PG_END_ENSURE_ERROR_CLEANUP(resume_at_exit, ObjectIdGetDatum(dbid));
+	pgmq_worker_resume(dbid);
 }
 
 void

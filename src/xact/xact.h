@@ -18,6 +18,7 @@
 
 #include "common/compat.h"
 #include "common/queue_row.h"
+#include "shmem/claim_owner.h"
 #include "shmem/throttle.h"
 #include "storage/itemptr.h"
 
@@ -43,6 +44,8 @@ typedef struct XactQueue
 	uint64		seen_ready_seq; /* ring's ready_seq before the last read */
 	uint64		seen_refused_seq;	/* and its refused_seq */
 	uint64		own_refusals;	/* bumps of that that we caused since */
+	uint32		scan_seq;		/* ring's before what we sent was visible */
+	bool		has_scan_seq;	/* there was a ring then */
 	bool		is_collapsed;	/* stopped tracking: too many messages */
 	bool		must_rebuild;	/* its ring must be rebuilt after commit */
 	bool		drop_at_commit; /* storage goes away if we commit */
@@ -111,10 +114,12 @@ extern void pgmq_xact_note_insert(XactQueue *queue, const ItemPointerData *tid,
 								  int64 msg_id, const Lease *values,
 								  uint64 group_hash);
 extern void pgmq_xact_note_rebuild(Relation rel);
+extern void pgmq_xact_note_copy(Relation rel, Oid relid);
 extern void pgmq_xact_note_new_storage(Relation rel,
 									   const RelFileLocator *locator);
 extern void pgmq_xact_note_moved_storage(Relation rel,
 										 const RelFileLocator *locator);
+extern void pgmq_xact_trim(void);
 extern bool pgmq_xact_may_have_id(XactQueue *queue, int64 msg_id);
 extern void pgmq_xact_note_drop(const RelFileLocator *locator, Oid relid);
 extern bool pgmq_xact_has_leases(void);
@@ -151,7 +156,7 @@ typedef enum ClaimResult
 } ClaimResult;
 
 extern ClaimResult pgmq_xact_claim_any(XactQueue *queue, const MessageRef *ref,
-									   int *message, VirtualTransactionId *owner);
+									   int *message, ClaimOwner *owner);
 
 /*
  * The guard around a heap operation that locks, deletes or updates one row:
@@ -162,6 +167,8 @@ typedef struct RowGuard
 {
 	bool		is_active;
 	bool		has_slot;
+	bool		is_published;	/* it has, and the row's inserter need not come
+								 * to publish it any more */
 	bool		is_own;			/* we inserted or claimed the row */
 	bool		is_newer;		/* leased since we first saw the queue */
 	XactQueue  *queue;
@@ -172,9 +179,12 @@ typedef struct RowGuard
 extern ClaimResult pgmq_xact_guard_begin(XactQueue *queue, int64 msg_id,
 										 const ItemPointerData *tid,
 										 LockTupleMode mode,
-										 VirtualTransactionId *owner);
+										 ClaimOwner *owner);
 extern const RowGuard *pgmq_xact_guard(void);
 extern void pgmq_xact_guard_end(bool is_deleted);
+
+/* xact_owner.c */
+extern void pgmq_xact_wait_for_owner(const ClaimOwner *owner);
 
 /* xact_group.c */
 extern bool pgmq_xact_groups_are_exact(XactQueue *queue, TimestampTz now);
@@ -294,6 +304,7 @@ extern void pgmq_xact_note_vacuum(XactQueue *queue);
 /* Work for the background worker, database by database. */
 typedef struct RingWork
 {
+	RelFileLocator locator;
 	Oid			dbid;
 	Oid			relid;
 	bool		needs_build;
@@ -301,7 +312,8 @@ typedef struct RingWork
 	bool		needs_settling;
 } RingWork;
 
-extern int	pgmq_xact_list_work(Oid dbid, RingWork *work, int max);
+extern bool pgmq_xact_next_work(Oid dbid, int *cursor, RingWork *work);
+extern void pgmq_xact_forget_name(const RingWork *work);
 extern void pgmq_xact_forget_database(Oid dbid);
 
 #endif							/* PGMQ_XACT_H */

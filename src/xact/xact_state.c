@@ -53,8 +53,9 @@ pgmq_xact_reset(void)
 	memset(&pgmq_xact, 0, sizeof(pgmq_xact));
 }
 
-static void *
-grow(void *array, int *max, int needed, Size element_size)
+/* An array of the list, longer; palloc'd in TopTransactionContext. */
+void *
+pgmq_xact_grow(void *array, int *max, int needed, Size element_size)
 {
 	int			wanted = Max(*max * 2, 16);
 
@@ -108,7 +109,7 @@ pgmq_xact_queue_by_locator(const RelFileLocator *locator, Oid relid)
 		}
 	}
 	if (pgmq_xact.n_queues == pgmq_xact.max_queues)
-		pgmq_xact.queues = grow(pgmq_xact.queues, &pgmq_xact.max_queues,
+		pgmq_xact.queues = pgmq_xact_grow(pgmq_xact.queues, &pgmq_xact.max_queues,
 								pgmq_xact.n_queues + 1, sizeof(XactQueue *));
 	queue = MemoryContextAllocZero(TopTransactionContext, sizeof(XactQueue));
 	queue->locator = *locator;
@@ -183,10 +184,10 @@ pgmq_xact_make_room(int n)
 {
 	refuse_after_pre_commit();
 	if (pgmq_xact.n_messages + n > pgmq_xact.max_messages)
-		pgmq_xact.messages = grow(pgmq_xact.messages, &pgmq_xact.max_messages,
+		pgmq_xact.messages = pgmq_xact_grow(pgmq_xact.messages, &pgmq_xact.max_messages,
 								  pgmq_xact.n_messages + n, sizeof(XactMessage));
 	if (pgmq_xact.n_changes + n > pgmq_xact.max_changes)
-		pgmq_xact.changes = grow(pgmq_xact.changes, &pgmq_xact.max_changes,
+		pgmq_xact.changes = pgmq_xact_grow(pgmq_xact.changes, &pgmq_xact.max_changes,
 								 pgmq_xact.n_changes + n, sizeof(XactChange));
 }
 
@@ -265,6 +266,50 @@ pgmq_xact_add_message(XactQueue *queue, const ItemPointerData *tid, int64 msg_id
 	return index;
 }
 
+static void
+unhash_message(int index)
+{
+	TidKey		key;
+	TidEntry   *entry;
+
+	make_key(&key, pgmq_xact.messages[index].queue, &pgmq_xact.messages[index].tid);
+	entry = hash_search(pgmq_xact.by_tid, &key, HASH_FIND, NULL);
+	if (entry != NULL && entry->message == index)
+		(void) hash_search(pgmq_xact.by_tid, &key, HASH_REMOVE, NULL);
+	pgmq_xact.n_hashed = index;
+}
+
+/*
+ * Forget the entries at the end of the list that have nothing left in them,
+ * claims that were given back: a transaction that looks at the same locked
+ * messages again and again must not grow.  The log mentions such an entry once,
+ * when it was made.  Called at the end of a call, when nobody knows indexes.
+ */
+void
+pgmq_xact_trim(void)
+{
+	while (pgmq_xact.n_messages > 0)
+	{
+		int			index = pgmq_xact.n_messages - 1;
+		XactMessage *message = &pgmq_xact.messages[index];
+
+		if (message->flags != 0 || message->slot != 0 ||
+			message->queue->first_message != index)
+			return;
+		if (pgmq_xact.n_changes > 0)
+		{
+			if (pgmq_xact.changes[pgmq_xact.n_changes - 1].message != index)
+				return;
+			pgmq_xact.n_changes--;
+		}
+		if (pgmq_xact.n_hashed > index)
+			unhash_message(index);
+		message->queue->first_message = message->next;
+		message->queue->n_messages--;
+		pgmq_xact.n_messages--;
+	}
+}
+
 /* A row was inserted at tid with these lease columns, into this group. */
 void
 pgmq_xact_note_insert(XactQueue *queue, const ItemPointerData *tid,
@@ -328,9 +373,11 @@ pgmq_xact_set_lease(int index, const Lease *lease, bool is_extend)
 	message->flags |= MSG_LEASED;
 	message->lease = *lease;
 
-	/* Our own slot, one byte: see SlotStage. */
-	if (message->slot != 0 && ring_slot(message->slot)->stage == STAGE_LOOKING)
-		ring_slot(message->slot)->stage = is_extend ? STAGE_EXTENDED : STAGE_LEASED;
+	/* Our own slot, one byte: see SlotStage.  A read after set_vt is a read. */
+	if (message->slot != 0 && !is_extend)
+		set_slot_stage(message->slot, STAGE_LEASED);
+	else if (message->slot != 0 && slot_stage(message->slot) == STAGE_LOOKING)
+		set_slot_stage(message->slot, STAGE_EXTENDED);
 }
 
 /*
@@ -350,7 +397,8 @@ pgmq_xact_shown_lease(Relation rel, const ItemPointerData *tid, int64 msg_id,
 	if (pgmq_xact.n_leased > 0)
 	{
 		index = pgmq_xact_find_message(queue, tid);
-		if (index >= 0 && (pgmq_xact.messages[index].flags & MSG_LEASED))
+		if (index >= 0 && (pgmq_xact.messages[index].flags & MSG_LEASED) &&
+			pgmq_xact.messages[index].msg_id == msg_id)
 		{
 			*lease = pgmq_xact.messages[index].lease;
 			return true;
@@ -377,6 +425,21 @@ pgmq_xact_note_rebuild(Relation rel)
 		return;
 	pgmq_xact_log_queue(queue);
 	queue->must_rebuild = true;
+}
+
+/*
+ * Rows were copied past the list into rel, whose storage will be that of the
+ * relation relid: nobody else may open that and say so before the worker looks.
+ */
+void
+pgmq_xact_note_copy(Relation rel, Oid relid)
+{
+	XactQueue  *queue = pgmq_xact_queue(rel);
+
+	if (queue == NULL)
+		return;
+	pgmq_xact_note_rebuild(rel);
+	name_relation(queue, relid);
 }
 
 /*
@@ -445,7 +508,7 @@ new_change(void)
 	if (GetCurrentTransactionNestLevel() <= 1)
 		return NULL;
 	if (pgmq_xact.n_changes == pgmq_xact.max_changes)
-		pgmq_xact.changes = grow(pgmq_xact.changes, &pgmq_xact.max_changes,
+		pgmq_xact.changes = pgmq_xact_grow(pgmq_xact.changes, &pgmq_xact.max_changes,
 								 pgmq_xact.n_changes + 1, sizeof(XactChange));
 	pgmq_xact.changes[pgmq_xact.n_changes].nest_level = GetCurrentTransactionNestLevel();
 	return &pgmq_xact.changes[pgmq_xact.n_changes++];
