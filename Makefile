@@ -7,6 +7,7 @@
 #   make bench              measurements
 #
 # Settings: PG_CONFIG=path, WERROR=1 (warnings are errors), ASSERT=1 (assertions),
+# FAILPOINTS=1 (the points of src/common/failpoint.h; never for production),
 # with_llvm=yes (bitcode for the JIT).  VPATH builds work: make -f SRC/Makefile.
 
 here := $(patsubst %/,%,$(dir $(lastword $(MAKEFILE_LIST))))
@@ -26,7 +27,8 @@ updates = $(patsubst %,pgmq--%--$(version).sql,$(RELEASED) unpackaged)
 DATA_built = $(updates) pgmq--unpackaged.sql
 OBJS = $(patsubst %.c,%.o,$(call below,src/*.c src/*/*.c))
 
-PG_CPPFLAGS = -I$(here)/src $(if $(ASSERT),-DUSE_ASSERT_CHECKING)
+PG_CPPFLAGS = -I$(here)/src $(if $(ASSERT),-DUSE_ASSERT_CHECKING) \
+	$(if $(FAILPOINTS),-DPGMQ_FAILPOINTS)
 PG_CFLAGS = -Wall -Wextra -Wmissing-prototypes \
 	-Wshadow=compatible-local -Wno-unused-parameter -Wno-sign-compare \
 	-Wno-missing-field-initializers -Wno-clobbered $(if $(WERROR),-Werror)

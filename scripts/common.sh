@@ -123,7 +123,7 @@ copy_sources() {
 	local part
 	rm -rf "$1"
 	mkdir -p "$1"
-	for part in Makefile pgmq.control test.conf src sql expected specs t; do
+	for part in Makefile pgmq.control test.conf src sql expected specs t scripts; do
 		[ ! -e "$root/$part" ] || cp -R --preserve=timestamps "$root/$part" "$1/"
 	done
 	find "$1" -name '*.o' -delete

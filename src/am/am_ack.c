@@ -166,6 +166,19 @@ find_rows(XactQueue *queue, int64 msg_id, MessageRef **refs)
 }
 
 /*
+ * No row, and it was not looked for again yet: wait for senders who have
+ * committed and are about to publish.  True: look again.
+ */
+static bool
+may_come_late(int n_done, bool *has_awaited)
+{
+	if (n_done > 0 || *has_awaited)
+		return false;
+	*has_awaited = true;
+	return pgmq_xact_await_publishing();
+}
+
+/*
  * No row does not always mean that there is none.  It may be cold; and under a
  * transaction's snapshot it may have been changed since, which is 40001.
  * Plain SQL must say then.
@@ -190,6 +203,7 @@ pgmq_am_delete_message(Relation rel, int64 msg_id, RowSink sink, void *sink_stat
 	XactQueue  *queue = pgmq_xact_queue(rel);
 	bool		again;
 	int			deleted = 0;
+	bool		has_awaited = false;
 
 	do
 	{
@@ -206,7 +220,7 @@ pgmq_am_delete_message(Relation rel, int64 msg_id, RowSink sink, void *sink_stat
 		}
 		pfree(refs);
 		CHECK_FOR_INTERRUPTS();
-	} while (again);
+	} while (again || may_come_late(deleted, &has_awaited));
 	pgmq_xact_trim();
 	return ack_count(queue, deleted);
 }
@@ -321,6 +335,7 @@ pgmq_am_extend_message(Relation rel, int64 msg_id, TimestampTz visible_at,
 {
 	XactQueue  *queue = pgmq_xact_queue(rel);
 	int			n_done = 0;		/* rows before this one are extended */
+	bool		has_awaited = false;
 	bool		again;
 
 	do
@@ -338,7 +353,7 @@ pgmq_am_extend_message(Relation rel, int64 msg_id, TimestampTz visible_at,
 		}
 		pfree(refs);
 		CHECK_FOR_INTERRUPTS();
-	} while (again);
+	} while (again || may_come_late(n_done, &has_awaited));
 	pgmq_xact_trim();
 	return ack_count(queue, n_done);
 }

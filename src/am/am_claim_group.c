@@ -219,6 +219,7 @@ pgmq_am_claim_groups(Relation rel, ClaimRequest *request)
 	if (request->needs_sql)
 		return 0;
 	pgmq_xact_keep_groups(queue);
+	pgmq_xact_watch_groups(queue);
 	if (!pgmq_claim_begin(state, rel, request))
 		return 0;
 	if (pgmq_xact_has_cold(queue) || !pgmq_xact_groups_are_exact(queue, state->now))

@@ -20,6 +20,7 @@
 #include "access/genam.h"
 #include "am/am.h"
 #include "catalog/index.h"
+#include "common/failpoint.h"
 #include "nodes/execnodes.h"
 #include "nodes/nodeFuncs.h"
 #include "utils/fmgroids.h"
@@ -207,8 +208,10 @@ pgmq_am_index_insert(IndexWriter *writer, HeapTuple tuple,
 	writer->slot->tts_tableOid = RelationGetRelid(writer->rel);
 	if (pgmq_am_is_ours(writer->rel))
 		pgmq_am_present(writer->rel, writer->slot);
+	PGMQ_FAILPOINT("index-insert-before");
 	list_free(pgmq_insert_index_tuples(writer->rri, writer->slot, writer->estate,
 									   only_summarizing));
+	PGMQ_FAILPOINT("index-insert-after");
 	ResetPerTupleExprContext(writer->estate);
 }
 

@@ -23,6 +23,7 @@
 #include "access/xlog.h"
 #include "access/xloginsert.h"
 #include "am/am.h"
+#include "common/failpoint.h"
 #include "storage/bufmgr.h"
 #include "utils/inval.h"
 #include "utils/memutils.h"
@@ -81,10 +82,12 @@ log_page(Relation rel, Buffer buffer, PageRecord *record)
 
 	if (!RelationNeedsWAL(rel))
 		return;
+	PGMQ_CRASHPOINT("lease-wal-before");
 	XLogBeginInsert();
 	XLogRegisterBuffer(0, buffer, REGBUF_STANDARD);
 	XLogRegisterBufData(0, record->data, record->length);
 	lsn = XLogInsert(RM_GENERIC_ID, 0);
+	PGMQ_CRASHPOINT("lease-wal-after");
 	PageSetLSN(BufferGetPage(buffer), lsn);
 }
 
@@ -179,7 +182,9 @@ write_pages(Relation rel, const int *messages, int n)
 		if (i < n && i - start < MaxHeapTuplesPerPage &&
 			ItemPointerGetBlockNumber(&pgmq_xact_message(messages[i])->tid) == block)
 			continue;
+		PGMQ_FAILPOINT("lease-page-before");
 		write_page(rel, messages + start, i - start);
+		PGMQ_FAILPOINT("lease-page-after");
 		start = i;
 	}
 }

@@ -15,6 +15,7 @@
 
 #include "access/transam.h"
 #include "am/am.h"
+#include "common/failpoint.h"
 #include "common/limits.h"
 #include "storage/bufmgr.h"
 #include "storage/procarray.h"
@@ -164,7 +165,9 @@ scan_table(Relation rel, XactQueue *queue, TimestampTz now)
 			CHECK_FOR_INTERRUPTS();
 			MemoryContextReset(scan.per_page);
 			epoch = pgmq_xact_build_epoch(queue);
+			PGMQ_FAILPOINT("scan-page-before");
 			n = scan_page(&scan, block);
+			PGMQ_FAILPOINT("scan-page-after");
 		} while (!pgmq_xact_build_add(queue, epoch, scan.rows, n, now));
 	}
 	MemoryContextSwitchTo(caller);
@@ -185,7 +188,9 @@ undo_row(Relation rel, XactQueue *queue, const SlotCopy *copy)
 	before.read_ct = copy->read_ct;
 	before.last_read_at = copy->last_read_at;
 	before.visible_at = copy->visible_at;
+	PGMQ_FAILPOINT("restore-page-before");
 	pgmq_am_restore_lease(rel, &copy->tid, copy->msg_id, &before);
+	PGMQ_FAILPOINT("restore-page-after");
 	pgmq_xact_undo_done();
 }
 
@@ -210,7 +215,9 @@ settle_limbo_row(Relation rel, XactQueue *queue, const SlotCopy *copy)
 
 	if (!is_over(copy->xid))
 		return;
+	PGMQ_FAILPOINT("settle-look-before");
 	state = pgmq_am_look_latest(rel, &copy->tid, copy->msg_id, true, &row);
+	PGMQ_FAILPOINT("settle-look-after");
 	if (state == ROW_GONE || state == ROW_INVISIBLE)
 	{
 		pgmq_xact_settle(queue, copy, NULL);

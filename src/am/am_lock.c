@@ -26,6 +26,7 @@
 #include "access/multixact.h"
 #include "access/xact.h"
 #include "am/am.h"
+#include "common/failpoint.h"
 #include "storage/bufmgr.h"
 #include "storage/lmgr.h"
 #include "utils/datum.h"
@@ -159,9 +160,11 @@ pgmq_am_lock_row(Relation rel, ItemPointer tid, LockTupleMode mode)
 
 	Assert(!pgmq_xact_guard());
 	tuple.t_self = *tid;
+	PGMQ_FAILPOINT("lock-row-before");
 	(void) heap_lock_tuple(rel, &tuple, GetCurrentCommandId(true),
 						   mode, LockWaitBlock, false, &buffer, &tmfd);
 	ReleaseBuffer(buffer);
+	PGMQ_FAILPOINT("lock-row-after");
 }
 
 /*
@@ -277,9 +280,11 @@ pgmq_am_delete_tid(Relation rel, ItemPointer tid, CommandId cid,
 			return result;
 		if (row != NULL && change.is_guarded)
 			(void) pgmq_am_look(rel, tid, pgmq_xact_guard()->msg_id, true, row);
+		PGMQ_FAILPOINT("delete-heap-before");
 		result = heap_delete(rel, tid, cid, crosscheck,
 							 wait && (!change.is_guarded || change.is_locked),
 							 tmfd, changing_partition);
+		PGMQ_FAILPOINT("delete-heap-after");
 		if (change.is_guarded)
 			pgmq_xact_guard_end(result == TM_Ok);
 	} while (wait_for_row(&change, result));
@@ -354,8 +359,10 @@ lock_to_update(RowChange *change, CommandId cid, TM_FailureData *tmfd)
 	TM_Result	result;
 
 	tuple.t_self = *change->tid;
+	PGMQ_FAILPOINT("lock-to-update-before");
 	result = heap_lock_tuple(change->rel, &tuple, cid, change->mode, LockWaitSkip,
 							 false, &buffer, tmfd);
+	PGMQ_FAILPOINT("lock-to-update-after");
 	ReleaseBuffer(buffer);
 	return result == TM_WouldBlock ? TM_BeingModified : result;
 }
@@ -388,10 +395,12 @@ pgmq_am_update_tid(Relation rel, ItemPointer otid, HeapTuple tuple,
 		has_lock = change.is_guarded && is_locked(rel, otid, cid);
 		if (has_lock)
 			result = lock_to_update(&change, cid, tmfd);
+		PGMQ_FAILPOINT("update-heap-before");
 		if (result == TM_Ok)
 			result = pgmq_heap_update(rel, otid, tuple, cid, crosscheck,
 									  has_lock || (wait && !change.is_guarded),
 									  tmfd, lockmode, update_indexes);
+		PGMQ_FAILPOINT("update-heap-after");
 		if (change.is_guarded)
 			pgmq_xact_guard_end(result == TM_Ok);
 	} while (wait_for_row(&change, result));
@@ -421,9 +430,14 @@ typedef struct RowLock
 static TM_Result
 lock_by_heap(RowLock *lock, ItemPointer tid, LockWaitPolicy wait_policy)
 {
-	return pgmq_heap_routine()->tuple_lock(lock->rel, tid, lock->snapshot, lock->slot,
-										   lock->cid, lock->mode, wait_policy,
-										   lock->flags, lock->tmfd);
+	TM_Result	result;
+
+	PGMQ_FAILPOINT("tuple-lock-before");
+	result = pgmq_heap_routine()->tuple_lock(lock->rel, tid, lock->snapshot, lock->slot,
+											 lock->cid, lock->mode, wait_policy,
+											 lock->flags, lock->tmfd);
+	PGMQ_FAILPOINT("tuple-lock-after");
+	return result;
 }
 
 /*

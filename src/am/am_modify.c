@@ -12,6 +12,7 @@
 
 #include "am/am.h"
 #include "am/am_callbacks.h"
+#include "common/failpoint.h"
 
 /* Tell the list about a row that is on the page now. */
 static void
@@ -58,7 +59,9 @@ insert_slot(Relation rel, TupleTableSlot *slot, CommandId cid, int options,
 	stored->t_tableOid = slot->tts_tableOid;
 	if (options & HEAP_INSERT_SPECULATIVE)
 		HeapTupleHeaderSetSpeculativeToken(stored->t_data, speculative_token);
+	PGMQ_FAILPOINT("insert-heap-before");
 	heap_insert(rel, stored, cid, options, bistate);
+	PGMQ_FAILPOINT("insert-heap-after");
 	slot->tts_tid = stored->t_self;
 	copy_marks(stored, tuple);
 	if ((options & HEAP_INSERT_SPECULATIVE) == 0)
@@ -93,6 +96,7 @@ pgmq_am_tuple_complete_speculative(Relation rel, TupleTableSlot *slot,
 	HeapTuple	tuple = ExecFetchSlotHeapTuple(slot, true, &should_free);
 
 	tuple->t_self = slot->tts_tid;
+	PGMQ_FAILPOINT("speculative-heap-before");
 	if (succeeded)
 	{
 		heap_finish_speculative(rel, &slot->tts_tid);
@@ -100,6 +104,7 @@ pgmq_am_tuple_complete_speculative(Relation rel, TupleTableSlot *slot,
 	}
 	else
 		heap_abort_speculative(rel, &slot->tts_tid);
+	PGMQ_FAILPOINT("speculative-heap-after");
 	if (should_free)
 		heap_freetuple(tuple);
 }
@@ -130,7 +135,9 @@ pgmq_am_multi_insert(Relation rel, TupleTableSlot **slots, int n_slots,
 			ExecStoreHeapTuple(stored, stored_slots[i], true);
 		}
 	}
+	PGMQ_FAILPOINT("multi-insert-heap-before");
 	heap_multi_insert(rel, stored_slots, n_slots, cid, options, bistate);
+	PGMQ_FAILPOINT("multi-insert-heap-after");
 	for (int i = 0; i < n_slots; i++)
 	{
 		bool		free_stored;

@@ -25,6 +25,7 @@
 #include "am/am.h"
 #include "catalog/pg_am.h"
 #include "catalog/pg_opfamily.h"
+#include "common/failpoint.h"
 #include "storage/bufmgr.h"
 #include "utils/builtins.h"
 #include "utils/fmgroids.h"
@@ -262,11 +263,14 @@ lock_row(Relation rel, HeapTuple old)
 	HeapTupleData locked = *old;
 	Buffer		buffer;
 	TM_FailureData tmfd;
-	TM_Result	result = heap_lock_tuple(rel, &locked, GetCurrentCommandId(true),
-										 LockTupleNoKeyExclusive, LockWaitSkip, false,
-										 &buffer, &tmfd);
+	TM_Result	result;
 
+	PGMQ_FAILPOINT("stamp-lock-before");
+	result = heap_lock_tuple(rel, &locked, GetCurrentCommandId(true),
+							 LockTupleNoKeyExclusive, LockWaitSkip, false,
+							 &buffer, &tmfd);
 	ReleaseBuffer(buffer);
+	PGMQ_FAILPOINT("stamp-lock-after");
 	return result == TM_Ok;
 }
 
@@ -286,6 +290,7 @@ stamp_by_update(Relation rel, ThrottleRow *row, TimestampTz now)
 		return;
 	values[ATTNUM_NOTIFIED_AT - 1] = TimestampTzGetDatum(now);
 	tuple = heap_modify_tuple(old, RelationGetDescr(rel), values, nulls, replaces);
+	PGMQ_FAILPOINT("stamp-update-before");
 	if (pgmq_heap_update(rel, &row->tid, tuple, GetCurrentCommandId(true), InvalidSnapshot,
 						 true, &tmfd, &lockmode, &update_indexes) != TM_Ok)
 		elog(ERROR, "throttle row of \"%s\" changed while it was locked",
@@ -296,6 +301,7 @@ stamp_by_update(Relation rel, ThrottleRow *row, TimestampTz now)
 	row->version.xmin = HeapTupleHeaderGetRawXmin(tuple->t_data);
 	row->version.notified_at = now;
 	CommandCounterIncrement();
+	PGMQ_FAILPOINT("stamp-update-after");
 }
 
 /* Could an index hold the stamp of a row without an interval? */
@@ -335,9 +341,11 @@ stamp_in_place(Relation rel, ThrottleRow *row, TimestampTz now)
 		HeapTupleSatisfiesUpdate(&tuple, GetCurrentCommandId(false), buffer) == TM_Ok)
 	{
 		*stamp_of(&tuple) = now;
+		PGMQ_CRASHPOINT("stamp-in-place");
 		MarkBufferDirty(buffer);
 	}
 	UnlockReleaseBuffer(buffer);
+	PGMQ_FAILPOINT("stamp-in-place-after");
 }
 
 /*

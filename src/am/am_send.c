@@ -6,6 +6,7 @@
 
 #include "access/xact.h"
 #include "am/am.h"
+#include "common/failpoint.h"
 #include "commands/sequence.h"
 #include "utils/timestamp.h"
 
@@ -90,7 +91,9 @@ pgmq_am_send(Relation rel, RelationFacts *facts, Datum message,
 	refuse_duplicate(rel, queue, msg_id);
 	tuple = form_row(rel, facts, msg_id, message, message_is_null, headers,
 					 headers_is_null, visible_at);
+	PGMQ_FAILPOINT("send-heap-before");
 	heap_insert(rel, tuple, GetCurrentCommandId(true), 0, NULL);
+	PGMQ_FAILPOINT("send-heap-after");
 	note_sent(queue, writer, tuple, msg_id, visible_at, headers, headers_is_null);
 	if (writer != NULL)
 		pgmq_am_index_close(writer);
@@ -115,7 +118,9 @@ send_batch(Relation rel, RelationFacts *facts, XactQueue *queue,
 									visible_at),
 						   slots[i], true);
 	}
+	PGMQ_FAILPOINT("send-batch-heap-before");
 	heap_multi_insert(rel, slots, n, GetCurrentCommandId(true), 0, bistate);
+	PGMQ_FAILPOINT("send-batch-heap-after");
 	for (int i = 0; i < n; i++)
 	{
 		HeapTuple	tuple = ExecFetchSlotHeapTuple(slots[i], false, NULL);

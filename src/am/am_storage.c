@@ -11,6 +11,7 @@
 #include "am/am.h"
 #include "am/am_callbacks.h"
 #include "catalog/pg_am.h"
+#include "common/failpoint.h"
 
 static const TableAmRoutine *heap;
 
@@ -19,14 +20,19 @@ relation_set_new_filelocator_cb(Relation rel, const RelFileLocator *locator,
 								char persistence, TransactionId *freeze_xid,
 								MultiXactId *min_multi)
 {
+	PGMQ_FAILPOINT("new-storage-before");
 	heap->relation_set_new_filelocator(rel, locator, persistence, freeze_xid, min_multi);
+	PGMQ_FAILPOINT("new-storage-after");
 	pgmq_xact_note_new_storage(rel, locator);
+	PGMQ_FAILPOINT("new-storage-noted");
 }
 
 static void
 relation_nontransactional_truncate(Relation rel)
 {
+	PGMQ_FAILPOINT("truncate-before");
 	heap->relation_nontransactional_truncate(rel);
+	PGMQ_FAILPOINT("truncate-after");
 	pgmq_xact_note_rebuild(rel);
 }
 
@@ -36,7 +42,9 @@ relation_copy_data(Relation rel, const RelFileLocator *locator)
 {
 	pgmq_am_flush_leases(rel);
 	pgmq_am_take_back_leases(rel);
+	PGMQ_FAILPOINT("copy-data-before");
 	heap->relation_copy_data(rel, locator);
+	PGMQ_FAILPOINT("copy-data-after");
 	pgmq_xact_note_moved_storage(rel, locator);
 }
 
@@ -53,6 +61,7 @@ relation_copy_for_cluster(Relation old_rel, Relation new_rel, Relation index,
 {
 	pgmq_am_flush_leases(old_rel);
 	pgmq_am_take_back_leases(old_rel);
+	PGMQ_FAILPOINT("cluster-before");
 	pgmq_am_is_raw = true;
 	PG_TRY();
 	{
@@ -66,6 +75,7 @@ relation_copy_for_cluster(Relation old_rel, Relation new_rel, Relation index,
 		pgmq_am_is_raw = false;
 	}
 	PG_END_TRY();
+	PGMQ_FAILPOINT("cluster-after");
 	pgmq_xact_note_copy(new_rel, RelationGetRelid(old_rel));
 }
 

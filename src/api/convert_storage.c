@@ -21,6 +21,7 @@
 #include "catalog/pg_am.h"
 #include "catalog/pg_class.h"
 #include "commands/defrem.h"
+#include "common/failpoint.h"
 #include "storage/lmgr.h"
 #include "utils/syscache.h"
 
@@ -41,7 +42,9 @@ switch_access_method(Oid relid, Oid am)
 	form = (Form_pg_class) GETSTRUCT(tuple);
 	old_am = form->relam;
 	form->relam = am;
+	PGMQ_FAILPOINT("convert-catalog-before");
 	CatalogTupleUpdate(pg_class, &tuple->t_self, tuple);
+	PGMQ_FAILPOINT("convert-catalog-after");
 	if (changeDependencyFor(RelationRelationId, relid, AccessMethodRelationId,
 							old_am, am) != 1)
 		elog(ERROR, "could not change access method dependency for relation \"%s\"",

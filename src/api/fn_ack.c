@@ -9,6 +9,7 @@
 #include "api/api.h"
 #include "catalog/pg_type.h"
 #include "common/clock.h"
+#include "common/failpoint.h"
 #include "utils/array.h"
 #include "utils/builtins.h"
 #include "utils/timestamp.h"
@@ -215,7 +216,9 @@ archive_row(void *state, HeapTuple tuple, const Lease *lease)
 		reorder_for_old_archive(values, nulls);
 	archived = heap_form_tuple(RelationGetDescr(sink->archive), values, nulls);
 	archived->t_tableOid = RelationGetRelid(sink->archive);
+	PGMQ_FAILPOINT("archive-heap-before");
 	heap_insert(sink->archive, archived, GetCurrentCommandId(true), 0, NULL);
+	PGMQ_FAILPOINT("archive-heap-after");
 	if (sink->writer != NULL)
 		pgmq_am_index_insert(sink->writer, archived, false);
 	heap_freetuple(archived);

@@ -18,6 +18,7 @@
 #include "access/tableam.h"
 #include "access/xact.h"
 #include "api/api.h"
+#include "common/failpoint.h"
 #include "executor/spi.h"
 #include "utils/acl.h"
 #include "utils/array.h"
@@ -72,9 +73,11 @@ lock_row(Relation rel, ItemPointer tid)
 
 	if (!IsolationUsesXactSnapshot())
 		flags |= TUPLE_LOCK_FLAG_FIND_LAST_VERSION;
+	PGMQ_FAILPOINT("sql-pop-lock-before");
 	result = table_tuple_lock(rel, tid, GetActiveSnapshot(), slot,
 							  GetCurrentCommandId(true), LockTupleExclusive,
 							  LockWaitSkip, flags, &failure);
+	PGMQ_FAILPOINT("sql-pop-lock-after");
 	ExecDropSingleTupleTableSlot(slot);
 	if ((result == TM_Updated || result == TM_Deleted) && IsolationUsesXactSnapshot())
 		fail_to_serialize();

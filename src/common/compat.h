@@ -41,6 +41,9 @@
 #else
 #include "storage/relfilenode.h"
 #endif
+#if PG_VERSION_NUM >= 170000
+#include "utils/injection_point.h"
+#endif
 
 /* Relation file locators got their name in 16. */
 #if PG_VERSION_NUM < 160000
@@ -322,6 +325,15 @@ pgmq_is_int32(char *value)
  * the horizon; not in the first releases of 14.
  */
 #define PGMQ_SAFE_IC_KEEPS_HORIZON (PG_VERSION_NUM >= 140004)
+
+/* A named point that the server's own tests can attach to (failpoint.h). */
+#if PG_VERSION_NUM >= 180000
+#define PGMQ_INJECTION_POINT(name) INJECTION_POINT(name, NULL)
+#elif PG_VERSION_NUM >= 170000
+#define PGMQ_INJECTION_POINT(name) INJECTION_POINT(name)
+#else
+#define PGMQ_INJECTION_POINT(name) ((void) 0)
+#endif
 
 /* Whether bitmap scans still come in blocks (up to 17). */
 #define PGMQ_BITMAP_NEXT_BLOCK (PG_VERSION_NUM < 180000)

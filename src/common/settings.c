@@ -5,6 +5,7 @@
 #include "common/compat.h"
 
 #include "common/clock.h"
+#include "common/failpoint.h"
 #include "common/settings.h"
 #include "utils/guc.h"
 
@@ -72,5 +73,6 @@ pgmq_settings_define(void)
 							NULL, &pgmq_worker_naptime_ms, 1000, 10, 60000,
 							PGC_SIGHUP, GUC_UNIT_MS, NULL, NULL, NULL);
 	pgmq_clock_define_setting();
+	pgmq_failpoint_define_setting();
 	MarkGUCPrefixReserved("pgmq");
 }

@@ -199,6 +199,10 @@ typedef struct Ring
 	uint64		ready_seq;		/* bumped when something becomes ready */
 	uint64		refused_seq;	/* bumped when a claim is given back unused */
 
+	/* What must not be read by group, because it would be out of order */
+	uint32		n_partial;		/* commits of which only a part is here yet */
+	uint64		settle_epoch;	/* bumped when a LIMBO slot is settled */
+
 	/* What became ready out of order, for readers who know what came before */
 	int64		highest_ready;	/* highest msg_id that was ever READY */
 	uint64		late_seq;		/* messages READY below it since; never reset */
@@ -327,6 +331,9 @@ extern void pgmq_backend_set_vxid(void);
 extern void pgmq_backend_set_savepoint(SubTransactionId subid);
 extern bool pgmq_backend_in_savepoint(uint32 proc_number);
 extern ClaimOwner pgmq_ring_owner(uint32 slot);
+extern void pgmq_backend_set_publishing(bool is_publishing);
+extern bool pgmq_backend_is_late(int proc_number);
+extern int	pgmq_backend_limit(void);
 
 static inline RingSlot *
 ring_slot(uint32 slot)

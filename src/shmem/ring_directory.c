@@ -10,6 +10,7 @@
  */
 #include "common/compat.h"
 
+#include "common/failpoint.h"
 #include "common/settings.h"
 #include "shmem/ring_internal.h"
 #include "storage/shmem.h"
@@ -96,6 +97,7 @@ find_free_ring(void)
 static void
 reset_ring(Ring *ring, const RelFileLocator *locator, Oid relid, RingPhase phase)
 {
+	PGMQ_CRASHPOINT("ring-reset-begin");
 	ring_lock(ring, LW_EXCLUSIVE);
 	ring->locator = *locator;
 	ring->relid = relid;
@@ -115,11 +117,13 @@ reset_ring(Ring *ring, const RelFileLocator *locator, Oid relid, RingPhase phase
 	ring->has_cold = false;
 	ring->cold_low_id = PG_INT64_MAX;
 	ring->cold_next_at = DT_NOEND;
+	ring->n_partial = 0;
 	ring->n_dead = 0;
 	ring->vacuumed_at = 0;
 	ring->first_waiter = ring->last_waiter = -1;
 	ring->in_use = true;
 	ring_unlock(ring);
+	PGMQ_CRASHPOINT("ring-reset-end");
 }
 
 /*
@@ -138,6 +142,7 @@ pgmq_ring_find_or_create(const RelFileLocator *locator, Oid relid,
 		return ring;
 	if (pgmq_shared->n_rings_used == pgmq_shared->n_rings)
 		return NULL;			/* stale: the next call sees that one is free */
+	PGMQ_WAITPOINT("ring-create-begin");
 	LWLockAcquire(pgmq_shared->directory_lock, LW_EXCLUSIVE);
 	ring = probe(locator);
 	if (ring == NULL && (ring = find_free_ring()) != NULL)
@@ -153,6 +158,7 @@ pgmq_ring_find_or_create(const RelFileLocator *locator, Oid relid,
 		}
 	}
 	LWLockRelease(pgmq_shared->directory_lock);
+	PGMQ_WAITPOINT("ring-create-end");
 	return ring;
 }
 
@@ -170,6 +176,7 @@ empty_ring(Ring *ring)
 	do
 	{
 		wake.n = 0;
+		PGMQ_CRASHPOINT("ring-empty-begin");
 		ring_lock(ring, LW_EXCLUSIVE);
 		for (int i = 0; i < RING_BATCH_SLOTS &&
 			 (slot = pgmq_tree_first(ring, TREE_BY_ID)) != 0; i++)
@@ -185,6 +192,7 @@ empty_ring(Ring *ring)
 		if (slot == 0 && ring->first_waiter == -1)
 			ring->in_use = false;
 		ring_unlock(ring);
+		PGMQ_CRASHPOINT("ring-empty-end");
 		pgmq_wake_all(&wake);
 	} while (ring->in_use);
 }
@@ -208,15 +216,18 @@ remove_entry(const RelFileLocator *locator)
 void
 pgmq_ring_remove(const RelFileLocator *locator)
 {
+	PGMQ_WAITPOINT("ring-remove-begin");
 	LWLockAcquire(pgmq_shared->directory_lock, LW_EXCLUSIVE);
 	remove_entry(locator);
 	LWLockRelease(pgmq_shared->directory_lock);
+	PGMQ_WAITPOINT("ring-remove-end");
 }
 
 /* Forget all relation files of a dropped database. */
 void
 pgmq_ring_remove_database(Oid dbid)
 {
+	PGMQ_WAITPOINT("ring-remove-database-begin");
 	LWLockAcquire(pgmq_shared->directory_lock, LW_EXCLUSIVE);
 	for (int i = 0; i < pgmq_shared->n_rings; i++)
 	{
@@ -227,4 +238,5 @@ pgmq_ring_remove_database(Oid dbid)
 			remove_entry(&locator);
 	}
 	LWLockRelease(pgmq_shared->directory_lock);
+	PGMQ_WAITPOINT("ring-remove-database-end");
 }

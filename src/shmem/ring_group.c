@@ -22,6 +22,7 @@
  */
 #include "common/compat.h"
 
+#include "common/failpoint.h"
 #include "shmem/ring_internal.h"
 
 uint64
@@ -121,9 +122,11 @@ pgmq_group_join(Ring *ring, uint32 *chain, uint32 slot, uint64 hash)
 		group = new_group(ring, chain, hash);
 	if (group == 0)
 		return false;
+	PGMQ_CRASHPOINT("group-join-begin");
 	ring_slot(slot)->group = group;
 	pgmq_tree_insert(ring, TREE_MEMBERS, slot);
 	update_head(ring, group);
+	PGMQ_CRASHPOINT("group-join-end");
 	return true;
 }
 
@@ -139,12 +142,14 @@ pgmq_group_leave(Ring *ring, uint32 slot)
 
 	if (group == 0)
 		return false;
+	PGMQ_CRASHPOINT("group-leave-begin");
 	pgmq_tree_remove(ring, TREE_MEMBERS, slot);
 	ring_slot(slot)->group = 0;
 	if (ring_slot(group)->by_group.left == 0)
 		free_group(ring, group);
 	else
 		update_head(ring, group);
+	PGMQ_CRASHPOINT("group-leave-end");
 	return ring->counts[TREE_HEADS] > n_heads;
 }
 

@@ -17,6 +17,7 @@
  */
 #include "common/compat.h"
 
+#include "common/failpoint.h"
 #include "common/settings.h"
 #include "shmem/ring.h"
 #include "shmem/ring_internal.h"
@@ -82,7 +83,10 @@ init_shared(void)
 		pg_atomic_init_u64(&ring->high_id, 0);
 	}
 	for (int i = 0; i < pgmq_shared->n_backends; i++)
+	{
 		pgmq_shared->backends[i].waits_for = -1;
+		pg_atomic_init_u32(&pgmq_shared->backends[i].is_publishing, 0);
+	}
 }
 
 /* Create or attach; called from shmem_startup_hook. */
@@ -152,6 +156,7 @@ pgmq_pool_reserve(uint32 *chain, uint32 n)
 		uint32		batch_end = Min(n, got + POOL_CHAIN_BATCH);
 		uint32		slot = 0;
 
+		PGMQ_CRASHPOINT("pool-reserve-begin");
 		SpinLockAcquire(&pgmq_shared->free_mutex);
 		for (; got < batch_end; got++)
 		{
@@ -162,6 +167,7 @@ pgmq_pool_reserve(uint32 *chain, uint32 n)
 			*chain = slot;
 		}
 		SpinLockRelease(&pgmq_shared->free_mutex);
+		PGMQ_CRASHPOINT("pool-reserve-end");
 		if (slot == 0)
 			break;
 	}
@@ -184,12 +190,14 @@ pgmq_pool_take(uint32 *chain)
 void
 pgmq_pool_free(uint32 slot)
 {
+	PGMQ_CRASHPOINT("pool-free-begin");
 	pgmq_slots[slot].state = SLOT_FREE;
 	SpinLockAcquire(&pgmq_shared->free_mutex);
 	pgmq_slots[slot].by_id.left = pgmq_shared->free_head;
 	pgmq_shared->free_head = slot;
 	pgmq_shared->n_free++;
 	SpinLockRelease(&pgmq_shared->free_mutex);
+	PGMQ_CRASHPOINT("pool-free-end");
 }
 
 /* Give back what is left of a reserved chain. */

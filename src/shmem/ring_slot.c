@@ -9,6 +9,7 @@
 #include "common/compat.h"
 
 #include "common/clock.h"
+#include "common/failpoint.h"
 #include "shmem/ring_internal.h"
 #include "utils/timestamp.h"
 
@@ -110,11 +111,13 @@ void
 pgmq_ring_note_cold(Ring *ring, int64 msg_id, TimestampTz visible_at,
 					TimestampTz now)
 {
+	PGMQ_CRASHPOINT("ring-note-cold-begin");
 	ring->has_cold = true;
 	if (visible_at <= now)
 		ring->cold_low_id = Min(ring->cold_low_id, msg_id);
 	else
 		ring->cold_next_at = Min(ring->cold_next_at, visible_at);
+	PGMQ_CRASHPOINT("ring-note-cold-end");
 }
 
 /* A new slot for a row, in no order tree yet; 0 where the pool is empty. */
@@ -150,6 +153,7 @@ pgmq_ring_publish(Ring *ring, uint32 *chain, int64 msg_id,
 {
 	uint32		slot = pgmq_ring_lookup(ring, msg_id, tid);
 
+	PGMQ_CRASHPOINT("ring-publish-begin");
 	if (msg_id > (int64) pg_atomic_read_u64(&ring->high_id))
 		pg_atomic_write_u64(&ring->high_id, (uint64) msg_id);
 	if (slot == 0)
@@ -163,6 +167,7 @@ pgmq_ring_publish(Ring *ring, uint32 *chain, int64 msg_id,
 	{
 		if (!pgmq_group_join(ring, chain, slot, group_hash))
 			pgmq_ring_note_cold(ring, msg_id, visible_at, now);
+		PGMQ_CRASHPOINT("ring-publish-known");
 		return slot;
 	}
 	if (slot != 0 && !pgmq_group_join(ring, chain, slot, group_hash))
@@ -175,6 +180,7 @@ pgmq_ring_publish(Ring *ring, uint32 *chain, int64 msg_id,
 		pgmq_ring_note_cold(ring, msg_id, visible_at, now);
 		if (visible_at <= now)
 			ring->ready_seq++;	/* who is about to sleep must look again */
+		PGMQ_CRASHPOINT("ring-publish-cold");
 		return 0;
 	}
 	ring_slot(slot)->read_ct = read_ct;
@@ -182,6 +188,7 @@ pgmq_ring_publish(Ring *ring, uint32 *chain, int64 msg_id,
 	place(ring, slot, now);
 	if (ring_slot(slot)->state == SLOT_READY)
 		ring->ready_seq++;
+	PGMQ_CRASHPOINT("ring-publish-end");
 	return slot;
 }
 
@@ -195,6 +202,7 @@ pgmq_ring_withdraw(Ring *ring, uint32 slot)
 	RingSlot   *s = ring_slot(slot);
 	bool		frees_group;
 
+	PGMQ_CRASHPOINT("ring-withdraw-begin");
 	leave_tree(ring, slot);
 	leave_limbo(ring, slot);
 	frees_group = pgmq_group_leave(ring, slot);
@@ -204,6 +212,7 @@ pgmq_ring_withdraw(Ring *ring, uint32 slot)
 	if (s->u.o.lease_seq > ring->forgotten_seq)
 		ring->forgotten_seq = s->u.o.lease_seq;
 	pgmq_pool_free(slot);
+	PGMQ_CRASHPOINT("ring-withdraw-end");
 	return frees_group;
 }
 
@@ -220,10 +229,12 @@ pgmq_ring_settle(Ring *ring, uint32 slot, TimestampTz now)
 	RingSlot   *s = ring_slot(slot);
 
 	Assert(s->state != SLOT_FREE);
+	PGMQ_CRASHPOINT("ring-settle-begin");
 	if (s->tree == TREE_WAITING)
 	{
 		s->state = SLOT_WAITING;
 		pgmq_group_update(ring, slot);
+		PGMQ_CRASHPOINT("ring-settle-waiting");
 		return;
 	}
 	leave_tree(ring, slot);
@@ -232,6 +243,7 @@ pgmq_ring_settle(Ring *ring, uint32 slot, TimestampTz now)
 	if (ring->is_grouped && s->group == 0 && !ring->has_cold &&
 		ring->phase == RING_COMPLETE)
 		ring->phase = RING_INCOMPLETE;
+	PGMQ_CRASHPOINT("ring-settle-end");
 }
 
 /* The owner's lease is committed: CLAIMED becomes WAITING (or READY). */
@@ -241,6 +253,7 @@ pgmq_ring_lease(Ring *ring, uint32 slot, int32 read_ct, TimestampTz visible_at,
 {
 	RingSlot   *s = ring_slot(slot);
 
+	PGMQ_CRASHPOINT("ring-lease-begin");
 	leave_tree(ring, slot);
 	leave_limbo(ring, slot);
 	s->read_ct = read_ct;
@@ -249,6 +262,7 @@ pgmq_ring_lease(Ring *ring, uint32 slot, int32 read_ct, TimestampTz visible_at,
 	place(ring, slot, now);
 	if (s->state == SLOT_READY)
 		ring->ready_seq++;
+	PGMQ_CRASHPOINT("ring-lease-end");
 }
 
 /* READY, WAITING or an own CLAIMED slot becomes CLAIMED or DELETING. */
@@ -258,6 +272,7 @@ pgmq_ring_hold(Ring *ring, uint32 slot, SlotState state, uint32 owner)
 	RingSlot   *s = ring_slot(slot);
 
 	Assert(state == SLOT_CLAIMED || state == SLOT_DELETING);
+	PGMQ_CRASHPOINT("ring-hold-begin");
 	if (s->tree != TREE_WAITING)
 		leave_tree(ring, slot);
 	leave_limbo(ring, slot);
@@ -270,6 +285,7 @@ pgmq_ring_hold(Ring *ring, uint32 slot, SlotState state, uint32 owner)
 		(pgmq_backend_in_savepoint(owner) ? STAGE_IN_SAVEPOINT : 0);
 	s->u.o.owner = owner;
 	pgmq_group_update(ring, slot);
+	PGMQ_CRASHPOINT("ring-hold-end");
 }
 
 /* Transaction xid will decide about the row. */
@@ -278,6 +294,7 @@ pgmq_ring_to_limbo(Ring *ring, uint32 slot, TransactionId xid, bool is_insert)
 {
 	RingSlot   *s = ring_slot(slot);
 
+	PGMQ_CRASHPOINT("ring-limbo-begin");
 	leave_tree(ring, slot);
 	leave_limbo(ring, slot);
 	s->state = SLOT_LIMBO;
@@ -290,6 +307,7 @@ pgmq_ring_to_limbo(Ring *ring, uint32 slot, TransactionId xid, bool is_insert)
 	}
 	pgmq_tree_insert(ring, TREE_LIMBO, slot);
 	pgmq_group_update(ring, slot);
+	PGMQ_CRASHPOINT("ring-limbo-end");
 }
 
 /* The page carries a lease that must be taken back to these values. */
@@ -299,6 +317,7 @@ pgmq_ring_to_undo(Ring *ring, uint32 slot, int32 read_ct,
 {
 	RingSlot   *s = ring_slot(slot);
 
+	PGMQ_CRASHPOINT("ring-undo-begin");
 	leave_tree(ring, slot);
 	leave_limbo(ring, slot);
 	s->state = SLOT_UNDO;
@@ -308,6 +327,7 @@ pgmq_ring_to_undo(Ring *ring, uint32 slot, int32 read_ct,
 	pg_atomic_fetch_add_u32(&ring->n_undo, 1);
 	pgmq_tree_insert(ring, TREE_UNDO, slot);
 	pgmq_group_update(ring, slot);
+	PGMQ_CRASHPOINT("ring-undo-end");
 }
 
 /*
@@ -323,10 +343,12 @@ pgmq_ring_mature(Ring *ring, TimestampTz now, int max)
 	while (n < max && (slot = pgmq_tree_first(ring, TREE_WAITING)) != 0 &&
 		   ring_slot(slot)->visible_at <= now)
 	{
+		PGMQ_CRASHPOINT("ring-mature-begin");
 		pgmq_tree_remove(ring, TREE_WAITING, slot);
 		if (ring_slot(slot)->state == SLOT_WAITING)
 			place(ring, slot, now);
 		n++;
+		PGMQ_CRASHPOINT("ring-mature-end");
 	}
 	if (n > 0)
 		ring->ready_seq++;
@@ -417,8 +439,10 @@ pgmq_ring_evict_delayed(Ring *ring, TimestampTz now)
 	if (s->state != SLOT_WAITING || s->lockers > 0 || s->read_ct > 0 ||
 		s->visible_at <= now)
 		return false;
+	PGMQ_CRASHPOINT("ring-evict-delayed-begin");
 	pgmq_ring_note_cold(ring, s->msg_id, s->visible_at, now);
 	pgmq_ring_withdraw(ring, slot);
+	PGMQ_CRASHPOINT("ring-evict-delayed-end");
 	return true;
 }
 
@@ -434,8 +458,10 @@ pgmq_ring_evict_last_ready(Ring *ring, int64 above_id, TimestampTz now)
 	s = ring_slot(slot);
 	if (s->msg_id <= above_id || s->lockers > 0)
 		return false;
+	PGMQ_CRASHPOINT("ring-evict-ready-begin");
 	pgmq_ring_note_cold(ring, s->msg_id, s->visible_at, now);
 	pgmq_ring_withdraw(ring, slot);
+	PGMQ_CRASHPOINT("ring-evict-ready-end");
 	return true;
 }
 

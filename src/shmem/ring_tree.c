@@ -14,6 +14,7 @@
  */
 #include "common/compat.h"
 
+#include "common/failpoint.h"
 #include "common/hashfn.h"
 #include "shmem/ring_internal.h"
 
@@ -92,6 +93,7 @@ pgmq_tree_insert(Ring *ring, SlotTree tree, uint32 slot)
 	uint32	   *right = &links(tree, slot)->right;
 	uint32		below;
 
+	PGMQ_CRASHPOINT("tree-insert-begin");
 	Assert(LWLockHeldByMeInMode(&ring->lock, LW_EXCLUSIVE));
 	Assert(tree >= TREE_BY_ID || pgmq_slots[slot].tree == TREE_NONE);
 
@@ -120,6 +122,7 @@ pgmq_tree_insert(Ring *ring, SlotTree tree, uint32 slot)
 	*left = *right = 0;
 	(*count_of(ring, tree, slot))++;
 	set_tree(tree, slot, tree);
+	PGMQ_CRASHPOINT("tree-insert-end");
 }
 
 void
@@ -129,6 +132,7 @@ pgmq_tree_remove(Ring *ring, SlotTree tree, uint32 slot)
 	uint32		left = links(tree, slot)->left;
 	uint32		right = links(tree, slot)->right;
 
+	PGMQ_CRASHPOINT("tree-remove-begin");
 	Assert(LWLockHeldByMeInMode(&ring->lock, LW_EXCLUSIVE));
 	Assert(tree >= TREE_BY_ID || pgmq_slots[slot].tree == tree);
 
@@ -158,6 +162,7 @@ pgmq_tree_remove(Ring *ring, SlotTree tree, uint32 slot)
 	*link = left != 0 ? left : right;
 	(*count_of(ring, tree, slot))--;
 	set_tree(tree, slot, TREE_NONE);
+	PGMQ_CRASHPOINT("tree-remove-end");
 }
 
 uint32

@@ -15,6 +15,7 @@
  */
 #include "common/compat.h"
 
+#include "common/failpoint.h"
 #include "shmem/ring_internal.h"
 #include "storage/latch.h"
 
@@ -30,6 +31,7 @@ unlink_waiter(Ring *ring, int proc_number)
 {
 	RingBackend *me = &pgmq_shared->backends[proc_number];
 
+	PGMQ_CRASHPOINT("unlink-waiter-begin");
 	if (me->prev_waiter >= 0)
 		pgmq_shared->backends[me->prev_waiter].next_waiter = me->next_waiter;
 	else
@@ -39,6 +41,7 @@ unlink_waiter(Ring *ring, int proc_number)
 	else
 		ring->last_waiter = me->prev_waiter;
 	me->waits_for = -1;
+	PGMQ_CRASHPOINT("unlink-waiter-end");
 }
 
 /* Off the waiters, and its latch to be set: it is its turn. */
@@ -60,6 +63,7 @@ pgmq_ring_wait_begin(Ring *ring, uint64 seen_ready_seq, bool met_locked)
 	RingBackend *me = &pgmq_shared->backends[PGMQ_MY_PROC_NUMBER];
 
 	Assert(me->waits_for == -1);
+	PGMQ_CRASHPOINT("link-waiter-begin");
 	me->waits_for = ring->index;
 	me->seen_ready_seq = seen_ready_seq;
 	me->met_locked = met_locked;
@@ -70,6 +74,7 @@ pgmq_ring_wait_begin(Ring *ring, uint64 seen_ready_seq, bool met_locked)
 	else
 		ring->first_waiter = PGMQ_MY_PROC_NUMBER;
 	ring->last_waiter = PGMQ_MY_PROC_NUMBER;
+	PGMQ_CRASHPOINT("link-waiter-end");
 }
 
 /*
@@ -204,4 +209,31 @@ pgmq_ring_owner(uint32 slot)
 	if (ring_slot(slot)->stage & STAGE_IN_SAVEPOINT)
 		owner.subid = *(volatile SubTransactionId *) &backend->subid;
 	return owner;
+}
+
+/* We are about to commit what we have sent, or are done with it.  Cannot fail. */
+void
+pgmq_backend_set_publishing(bool is_publishing)
+{
+	pg_atomic_write_u32(&pgmq_shared->backends[PGMQ_MY_PROC_NUMBER].is_publishing,
+						is_publishing);
+}
+
+/*
+ * Is what this backend has sent committed, and perhaps not in a ring yet?  It has
+ * set its mark before its transaction id went from the server's list of running
+ * ones, under a lock of the server's that whoever sees its rows has taken since;
+ * and it clears the mark when its messages are in the rings.
+ */
+bool
+pgmq_backend_is_late(int proc_number)
+{
+	return pg_atomic_read_u32(&pgmq_shared->backends[proc_number].is_publishing) != 0 &&
+		!TransactionIdIsValid(*(volatile TransactionId *) &ProcGlobal->allProcs[proc_number].xid);
+}
+
+int
+pgmq_backend_limit(void)
+{
+	return pgmq_shared->n_backends;
 }

@@ -14,6 +14,7 @@
  */
 #include "common/compat.h"
 
+#include "common/failpoint.h"
 #include "common/limits.h"
 #include "shmem/throttle.h"
 #include "storage/condition_variable.h"
@@ -153,6 +154,7 @@ pgmq_throttle_take(const ThrottleKey *key, const ThrottleVersion *version,
 
 	if (shared == NULL)
 		return TURN_NONE;
+	PGMQ_FAILPOINT("take-turn-begin");
 	LWLockAcquire(shared->lock, LW_EXCLUSIVE);
 	entry = find_or_make(key);
 	if (entry != NULL)
@@ -168,6 +170,7 @@ pgmq_throttle_take(const ThrottleKey *key, const ThrottleVersion *version,
 		}
 	}
 	LWLockRelease(shared->lock);
+	PGMQ_WAITPOINT("take-turn-end");
 	if (owner == 0 || owner == me || !may_wait)
 		return result;
 	wait_for_end(entry, owner);
@@ -179,6 +182,7 @@ end_turn(int turn, const ThrottleVersion *version, TimestampTz notified_at)
 {
 	Throttle   *entry = &shared->entries[turn];
 
+	PGMQ_WAITPOINT("end-turn-begin");
 	LWLockAcquire(shared->lock, LW_EXCLUSIVE);
 	Assert(entry->owner == PGMQ_MY_PROC_NUMBER + 1);
 	entry->owner = 0;
@@ -188,6 +192,7 @@ end_turn(int turn, const ThrottleVersion *version, TimestampTz notified_at)
 		entry->notified_at = notified_at;
 	}
 	LWLockRelease(shared->lock);
+	PGMQ_WAITPOINT("end-turn-end");
 	ConditionVariableBroadcast(&entry->ended);
 }
 

@@ -17,6 +17,7 @@
 #include "catalog/pg_class.h"
 #include "commands/defrem.h"
 #include "common/clock.h"
+#include "common/failpoint.h"
 #include "postmaster/bgworker.h"
 #include "postmaster/interrupt.h"
 #include "storage/bufmgr.h"
@@ -82,8 +83,10 @@ serve_ring(const RingWork *work)
 
 		if (pgmq_xact_queue_is_usable(queue))
 		{
+			PGMQ_FAILPOINT("worker-ready-before");
 			(void) pgmq_am_ready_ring(rel, queue, NULL, pgmq_clock_now());
 			pgmq_am_settle_all(rel, queue);
+			PGMQ_FAILPOINT("worker-ready-after");
 		}
 		table_close(rel, NoLock);
 	}
@@ -120,6 +123,7 @@ vacuum_queue(const RingWork *work)
 	if (!note_vacuum(work))
 		return;
 	context = AllocSetContextCreate(TopMemoryContext, "pgmq vacuum", ALLOCSET_DEFAULT_SIZES);
+	PGMQ_FAILPOINT("worker-vacuum-before");
 	pgmq_vacuum_params(&params);
 	SetCurrentStatementStartTimestamp();
 	StartTransactionCommand();
@@ -130,6 +134,7 @@ vacuum_queue(const RingWork *work)
 	PortalContext = NULL;
 	MemoryContextSwitchTo(TopMemoryContext);
 	MemoryContextDelete(context);
+	PGMQ_FAILPOINT("worker-vacuum-after");
 }
 
 /* All hot queue tables of this database; allocated in TopMemoryContext. */

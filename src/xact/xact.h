@@ -46,6 +46,7 @@ typedef struct XactQueue
 	uint64		own_refusals;	/* bumps of that that we caused since */
 	uint32		scan_seq;		/* ring's before what we sent was visible */
 	bool		has_scan_seq;	/* there was a ring then */
+	uint64		seen_settle_epoch;	/* ring's, before the last read by group */
 	bool		is_collapsed;	/* stopped tracking: too many messages */
 	bool		must_rebuild;	/* its ring must be rebuilt after commit */
 	bool		drop_at_commit; /* storage goes away if we commit */
@@ -187,6 +188,7 @@ extern void pgmq_xact_guard_end(bool is_deleted);
 extern void pgmq_xact_wait_for_owner(const ClaimOwner *owner);
 
 /* xact_group.c */
+extern void pgmq_xact_watch_groups(XactQueue *queue);
 extern bool pgmq_xact_groups_are_exact(XactQueue *queue, TimestampTz now);
 
 /* A group, by hash, and the first of its messages. */
@@ -299,6 +301,7 @@ extern void pgmq_xact_watch(XactQueue *queue);
 extern void pgmq_xact_sleep(XactQueue *queue, TimestampTz deadline,
 							bool met_locked, uint32 wait_event);
 extern void pgmq_xact_pass_turn(XactQueue *queue);
+extern bool pgmq_xact_await_publishing(void);
 extern void pgmq_xact_note_vacuum(XactQueue *queue);
 
 /* Work for the background worker, database by database. */

@@ -20,6 +20,7 @@
 
 #include "access/xact.h"
 #include "common/clock.h"
+#include "common/failpoint.h"
 #include "utils/timestamp.h"
 #include "xact/xact_internal.h"
 
@@ -56,6 +57,7 @@ pgmq_xact_release_message(XactMessage *message, uint8 keep, TimestampTz now,
 	if (ring == NULL || message->slot == 0 ||
 		(message->flags & (MSG_CLAIMED | MSG_DELETED)) == 0)
 		return;
+	PGMQ_WAITPOINT("release-begin");
 	ring_lock(ring, LW_EXCLUSIVE);
 	slot = held_slot(ring, message);
 	if (slot != 0 && (keep & MSG_DELETED))
@@ -75,7 +77,9 @@ pgmq_xact_release_message(XactMessage *message, uint8 keep, TimestampTz now,
 	}
 	if ((keep & (MSG_CLAIMED | MSG_DELETED)) == 0)
 		message->slot = 0;
+	PGMQ_CRASHPOINT("release-done");
 	ring_unlock(ring);
+	PGMQ_WAITPOINT("release-end");
 }
 
 /* Do we hold the first message of a group? */
@@ -162,11 +166,13 @@ pgmq_xact_mature(XactQueue *queue, TimestampTz now)
 	do
 	{
 		wake.n = 0;
+		PGMQ_FAILPOINT("mature-begin");
 		ring_lock(ring, LW_EXCLUSIVE);
 		moved = pgmq_ring_mature(ring, now, RING_BATCH_SLOTS);
 		if (moved > 1)
 			pgmq_ring_wake(ring, moved - 1, &wake);
 		ring_unlock(ring);
+		PGMQ_WAITPOINT("mature-end");
 		pgmq_wake_all(&wake);
 	} while (moved == RING_BATCH_SLOTS);
 }
@@ -249,6 +255,7 @@ pgmq_xact_take_ready(XactQueue *queue, ReadyCursor *cursor, TimestampTz now,
 		uint32		slot;
 
 		pgmq_xact_make_room(wanted);
+		PGMQ_FAILPOINT("take-ready-begin");
 		ring_lock(ring, LW_EXCLUSIVE);
 		while (n < wanted && (slot = next_in_order(ring, cursor)) != 0)
 		{
@@ -257,9 +264,11 @@ pgmq_xact_take_ready(XactQueue *queue, ReadyCursor *cursor, TimestampTz now,
 			pgmq_xact_hold_to_look(ring, slot);
 			pgmq_ring_ref(slot, &refs[n++]);
 		}
+		PGMQ_CRASHPOINT("take-ready-held");
 		ring_unlock(ring);
 		for (int i = 0; i < n; i++)
 			messages[taken++] = pgmq_xact_message_of_slot(queue, &refs[i]);
+		PGMQ_FAILPOINT("take-ready-end");
 		if (n < wanted)
 			break;
 	}
@@ -347,6 +356,7 @@ pgmq_xact_take_ref(XactQueue *queue, const MessageRef *ref, int *message, bool *
 
 	pgmq_xact_publish_owner();
 	pgmq_xact_make_room(1);
+	PGMQ_FAILPOINT("take-ref-begin");
 	ring_lock(ring, LW_EXCLUSIVE);
 	taken = ref_is_current(ring, ref, &current) && current.state == SLOT_READY;
 	*is_busy = taken && ring_slot(current.slot)->lockers > 0;
@@ -356,6 +366,7 @@ pgmq_xact_take_ref(XactQueue *queue, const MessageRef *ref, int *message, bool *
 	ring_unlock(ring);
 	if (taken)
 		*message = pgmq_xact_message_of_slot(queue, &current);
+	PGMQ_FAILPOINT("take-ref-end");
 	return taken;
 }
 
@@ -389,6 +400,7 @@ pgmq_xact_claim_any(XactQueue *queue, const MessageRef *ref, int *message,
 	}
 	pgmq_xact_publish_owner();
 	pgmq_xact_make_room(1);
+	PGMQ_FAILPOINT("claim-any-begin");
 	ring_lock(ring, LW_EXCLUSIVE);
 	if (!ref_is_current(ring, ref, &current))
 		result = CLAIM_GONE;
@@ -411,6 +423,7 @@ pgmq_xact_claim_any(XactQueue *queue, const MessageRef *ref, int *message,
 	ring_unlock(ring);
 	if (result == CLAIM_TAKEN)
 		*message = pgmq_xact_message_of_slot(queue, &current);
+	PGMQ_FAILPOINT("claim-any-end");
 	return result;
 }
 
@@ -446,6 +459,7 @@ pgmq_xact_refuse(int index)
 		message->slot == 0)
 		return;
 	wake.n = 0;
+	PGMQ_FAILPOINT("refuse-begin");
 	ring_lock(ring, LW_EXCLUSIVE);
 	slot = held_slot(ring, message);
 	if (slot != 0)
@@ -456,6 +470,7 @@ pgmq_xact_refuse(int index)
 		pgmq_ring_wake_unaware(ring, &wake);
 	}
 	ring_unlock(ring);
+	PGMQ_WAITPOINT("refuse-end");
 	message->slot = 0;
 	message->flags &= ~MSG_CLAIMED;
 	pgmq_wake_all(&wake);
@@ -485,6 +500,7 @@ pgmq_xact_correct(int index, int32 read_ct, TimestampTz visible_at)
 	message->lease.visible_at = visible_at;
 	if (message->slot == 0)
 		return;
+	PGMQ_FAILPOINT("correct-begin");
 	ring_lock(ring, LW_EXCLUSIVE);
 	slot = held_slot(ring, message);
 	if (slot != 0 && ring_slot(slot)->tree != TREE_WAITING)
@@ -493,6 +509,7 @@ pgmq_xact_correct(int index, int32 read_ct, TimestampTz visible_at)
 		ring_slot(slot)->visible_at = visible_at;
 	}
 	ring_unlock(ring);
+	PGMQ_FAILPOINT("correct-end");
 }
 
 /* The page says there is no such row (any more): take its slot away. */
@@ -507,11 +524,13 @@ pgmq_xact_forget_row(int index)
 	if (message->slot == 0 || (message->flags & MSG_CLAIMED) == 0)
 		return;
 	wake.n = 0;
+	PGMQ_FAILPOINT("forget-begin");
 	ring_lock(ring, LW_EXCLUSIVE);
 	slot = held_slot(ring, message);
 	if (slot != 0 && pgmq_ring_withdraw(ring, slot))
 		pgmq_ring_wake(ring, 1, &wake);
 	ring_unlock(ring);
+	PGMQ_WAITPOINT("forget-end");
 	message->slot = 0;
 	message->flags &= ~MSG_CLAIMED;
 	pgmq_wake_all(&wake);
@@ -621,6 +640,7 @@ pgmq_xact_guard_begin(XactQueue *queue, int64 msg_id, const ItemPointerData *tid
 	pgmq_xact_make_room(1);
 	if (ring != NULL)
 	{
+		PGMQ_FAILPOINT("guard-begin");
 		ring_lock(ring, LW_EXCLUSIVE);
 		slot = pgmq_ring_lookup(ring, msg_id, tid);
 		if (slot == 0)
@@ -653,6 +673,7 @@ pgmq_xact_guard_begin(XactQueue *queue, int64 msg_id, const ItemPointerData *tid
 		guard->is_own = true;
 		guard->is_newer = false;
 	}
+	PGMQ_FAILPOINT("guard-stands");
 	return result;
 }
 
@@ -694,11 +715,14 @@ note_delete(const RowGuard *guard)
 	if (queue->ring != NULL && (message->flags & MSG_SENT) == 0)
 	{
 		pgmq_xact_publish_owner();
+		PGMQ_FAILPOINT("note-delete-begin");
 		ring_lock(queue->ring, LW_EXCLUSIVE);
 		message->slot = pgmq_ring_lookup(queue->ring, guard->msg_id, &guard->tid);
 		if (message->slot != 0)
 			pgmq_ring_hold(queue->ring, message->slot, SLOT_DELETING, PGMQ_MY_PROC_NUMBER);
+		PGMQ_CRASHPOINT("note-delete-held");
 		ring_unlock(queue->ring);
+		PGMQ_FAILPOINT("note-delete-end");
 	}
 }
 
@@ -711,11 +735,13 @@ lower_lockers(const RowGuard *guard)
 
 	if (ring == NULL || !guard->has_slot)
 		return;
+	PGMQ_WAITPOINT("guard-lower-begin");
 	ring_lock(ring, LW_EXCLUSIVE);
 	slot = pgmq_ring_lookup(ring, guard->msg_id, &guard->tid);
 	if (slot != 0 && ring_slot(slot)->lockers > 0)
 		ring_slot(slot)->lockers--;
 	ring_unlock(ring);
+	PGMQ_WAITPOINT("guard-lower-end");
 }
 
 /*
@@ -755,6 +781,7 @@ pgmq_xact_undo_take(XactQueue *queue, const SlotCopy *copy)
 	uint32		slot;
 
 	Assert(!guard->is_active);
+	PGMQ_FAILPOINT("undo-take-begin");
 	ring_lock(ring, LW_EXCLUSIVE);
 	slot = pgmq_ring_lookup(ring, copy->msg_id, &copy->tid);
 	if (slot != 0 && ring_slot(slot)->state == SLOT_UNDO &&
@@ -768,6 +795,7 @@ pgmq_xact_undo_take(XactQueue *queue, const SlotCopy *copy)
 	guard->queue = queue;
 	guard->msg_id = copy->msg_id;
 	guard->tid = copy->tid;
+	PGMQ_FAILPOINT("undo-take-end");
 	return guard->is_active;
 }
 
@@ -781,6 +809,7 @@ pgmq_xact_undo_done(void)
 	WakeList	wake;
 
 	Assert(guard->is_active);
+	PGMQ_FAILPOINT("undo-done-begin");
 	guard->is_active = false;
 	wake.n = 0;
 	ring_lock(ring, LW_EXCLUSIVE);
@@ -793,5 +822,6 @@ pgmq_xact_undo_done(void)
 		pgmq_ring_wake(ring, 1, &wake);
 	}
 	ring_unlock(ring);
+	PGMQ_WAITPOINT("undo-done-end");
 	pgmq_wake_all(&wake);
 }

@@ -22,6 +22,7 @@
 #include "access/xact.h"
 #include "access/xlog.h"
 #include "common/clock.h"
+#include "common/failpoint.h"
 #include "common/settings.h"
 #include "replication/syncrep.h"
 #include "replication/walsender.h"
@@ -111,8 +112,11 @@ reserve_slots(void)
 		return;
 	for (int i = 0; i < pgmq_xact.n_messages; i++)
 		n += (pgmq_xact.messages[i].flags & (MSG_SENT | MSG_DELETED)) == MSG_SENT;
-	if (n > 0)
-		(void) pgmq_pool_reserve(&pgmq_xact.reserved, n);
+	if (n == 0)
+		return;
+	(void) pgmq_pool_reserve(&pgmq_xact.reserved, n);
+	pgmq_xact.is_publishing = true;
+	pgmq_backend_set_publishing(true);
 }
 
 /* See comes_late(). */
@@ -135,29 +139,36 @@ before_commit(void)
 {
 	bool		has_leases = pgmq_xact.n_leased > 0;
 
+	PGMQ_FAILPOINT("pre-commit-begin");
 	if (pgmq_xact.n_messages > 0)
 	{
 		if (has_leases)
 		{
 			write_leases(storage->write_leases);
+			PGMQ_FAILPOINT("pre-commit-leased");
 			make_leases_durable();
 		}
 		reserve_slots();
 		note_scans();
+		PGMQ_FAILPOINT("pre-commit-reserved");
 	}
 	pgmq_xact_notify_before_commit();
 	pgmq_xact.is_closed = true;
+	PGMQ_FAILPOINT("pre-commit-end");
 }
 
 /* One that would notify fails, as after NOTIFY; that is the server's to say. */
 static void
 before_prepare(void)
 {
+	PGMQ_FAILPOINT("pre-prepare-begin");
 	if (pgmq_xact.n_leased > 0)
 		write_leases(storage->update_leases);
+	PGMQ_FAILPOINT("pre-prepare-updated");
 	reserve_slots();
 	pgmq_xact_notify_before_commit();
 	pgmq_xact.is_closed = true;
+	PGMQ_FAILPOINT("pre-prepare-end");
 }
 
 /* ---- commit ---- */
@@ -169,6 +180,7 @@ mark_for_rebuild(Ring *ring)
 	WakeList	wake;
 
 	wake.n = 0;
+	PGMQ_WAITPOINT("mark-rebuild-begin");
 	ring_lock(ring, LW_EXCLUSIVE);
 	ring->must_discard = true;
 	if (ring->phase == RING_COMPLETE)
@@ -176,6 +188,7 @@ mark_for_rebuild(Ring *ring)
 	ring->ready_seq++;
 	pgmq_ring_wake(ring, RING_WAKE_BATCH, &wake);
 	ring_unlock(ring);
+	PGMQ_WAITPOINT("mark-rebuild-end");
 	pgmq_wake_all(&wake);
 }
 
@@ -253,31 +266,104 @@ apply_message(Ring *ring, XactMessage *message, TimestampTz now)
 	return ring_slot(slot)->state == SLOT_READY;
 }
 
+/*
+ * Where a queue's messages take more than one hold of the lock: what was sent
+ * comes first, nobody reading by group until it is all there (Ring.n_partial);
+ * then what was held, the highest msg_id first, so that the first message of a
+ * group comes back, or goes, when the rest of it has.
+ */
+static bool
+comes_before(const XactMessage *a, const XactMessage *b)
+{
+	bool		a_is_sent = (a->flags & MSG_SENT) != 0;
+	bool		b_is_sent = (b->flags & MSG_SENT) != 0;
+
+	if (a_is_sent != b_is_sent)
+		return a_is_sent;
+	return a_is_sent ? a->msg_id < b->msg_id : a->msg_id > b->msg_id;
+}
+
+static int
+merge_chains(int a, int b)
+{
+	int			first = -1;
+	int		   *link = &first;
+
+	while (a >= 0 && b >= 0)
+	{
+		int		   *from = comes_before(&pgmq_xact.messages[b], &pgmq_xact.messages[a]) ? &b : &a;
+
+		*link = *from;
+		link = &pgmq_xact.messages[*from].next;
+		*from = *link;
+	}
+	*link = a >= 0 ? a : b;
+	return first;
+}
+
+/* Sort a queue's chain of messages by merging; in place, so it cannot fail. */
+static void
+sort_chain(XactQueue *queue)
+{
+	int			runs[32];		/* sorted chains of 1, 2, 4, ... messages */
+	int			m = queue->first_message;
+
+	memset(runs, -1, sizeof(runs));
+	while (m >= 0)
+	{
+		int			next = pgmq_xact.messages[m].next;
+		int			i = 0;
+
+		pgmq_xact.messages[m].next = -1;
+		for (; runs[i] >= 0; i++)
+		{
+			m = merge_chains(runs[i], m);
+			runs[i] = -1;
+		}
+		runs[i] = m;
+		m = next;
+	}
+	queue->first_message = -1;
+	for (int i = 0; i < lengthof(runs); i++)
+		queue->first_message = merge_chains(runs[i], queue->first_message);
+}
+
 /* All messages of a queue, a batch per hold of the lock. */
 static void
 apply_queue(XactQueue *queue, TimestampTz now)
 {
 	Ring	   *ring = queue->ring;
-	int			m = queue->first_message;
+	bool		in_parts = queue->n_messages > RING_BATCH_SLOTS;
+	bool		is_first = true;
 	WakeList	wake;
+	int			m;
 
+	if (in_parts)
+		sort_chain(queue);
+	m = queue->first_message;
 	while (m >= 0)
 	{
 		uint32		n_ready = 0;
 		TimestampTz event_before;
 
 		wake.n = 0;
+		PGMQ_WAITPOINT("commit-apply-begin");
 		ring_lock(ring, LW_EXCLUSIVE);
 		event_before = ring->first_waiter >= 0 ? pgmq_ring_next_event(ring) : 0;
+		ring->n_partial += in_parts && is_first;
+		is_first = false;
 		for (int i = 0; i < RING_BATCH_SLOTS && m >= 0; i++)
 		{
 			n_ready += apply_message(ring, &pgmq_xact.messages[m], now);
 			m = pgmq_xact.messages[m].next;
 		}
+		ring->n_partial -= in_parts && m < 0;
 		if (n_ready > 0 ||
 			(ring->first_waiter >= 0 && pgmq_ring_next_event(ring) < event_before))
 			pgmq_ring_wake(ring, n_ready, &wake);
+		PGMQ_CRASHPOINT("commit-applied");
 		ring_unlock(ring);
+		PGMQ_WAITPOINT("commit-apply-end");
 		pgmq_wake_all(&wake);
 	}
 }
@@ -287,6 +373,7 @@ at_commit(void)
 {
 	TimestampTz now;
 
+	PGMQ_WAITPOINT("commit-begin");
 	pgmq_xact_end_turns(true);
 	if (pgmq_xact.n_queues == 0)
 		return;
@@ -322,9 +409,11 @@ count_dead_sends(XactQueue *queue)
 		n += (pgmq_xact.messages[m].flags & MSG_SENT) != 0;
 	if (n == 0 || queue->ring == NULL)
 		return;
+	PGMQ_WAITPOINT("abort-count-begin");
 	ring_lock(queue->ring, LW_EXCLUSIVE);
 	queue->ring->n_dead += n;
 	ring_unlock(queue->ring);
+	PGMQ_WAITPOINT("abort-count-end");
 }
 
 /*
@@ -352,6 +441,7 @@ at_abort(void)
 {
 	TimestampTz now;
 
+	PGMQ_WAITPOINT("abort-begin");
 	pgmq_xact_guard_abort();
 	pgmq_xact_build_abort();
 	pgmq_xact_sleep_abort();
@@ -360,7 +450,9 @@ at_abort(void)
 		return;
 	now = pgmq_clock_now();
 	release_all(false, now);
+	PGMQ_WAITPOINT("abort-followers-released");
 	release_all(true, now);
+	PGMQ_WAITPOINT("abort-leaders-released");
 	for (int i = 0; i < pgmq_xact.n_queues; i++)
 	{
 		count_dead_sends(pgmq_xact.queues[i]);
@@ -412,6 +504,7 @@ at_prepare(void)
 	TransactionId xid = GetTopTransactionIdIfAny();
 	TimestampTz now = pgmq_clock_now();
 
+	PGMQ_WAITPOINT("prepare-begin");
 	Assert(pgmq_xact.n_turns == 0); /* it would have failed */
 	for (int i = 0; i < pgmq_xact.n_queues; i++)
 	{
@@ -423,9 +516,12 @@ at_prepare(void)
 			continue;
 		for (int m = queue->first_message; m >= 0; m = pgmq_xact.messages[m].next)
 		{
+			PGMQ_WAITPOINT("prepare-message-begin");
 			ring_lock(queue->ring, LW_EXCLUSIVE);
 			prepare_message(queue->ring, &pgmq_xact.messages[m], xid, now);
+			PGMQ_CRASHPOINT("prepare-message-done");
 			ring_unlock(queue->ring);
+			PGMQ_WAITPOINT("prepare-message-end");
 		}
 		/* Whatever happens to the storage, nobody tells us: rebuild. */
 		if (queue->is_collapsed || queue->must_rebuild)
@@ -448,18 +544,25 @@ xact_callback(XactEvent event, void *arg)
 			before_prepare();
 			return;
 		case XACT_EVENT_PARALLEL_PRE_COMMIT:
+			PGMQ_FAILPOINT("parallel-pre-commit");
 			return;
 		case XACT_EVENT_COMMIT:
 			at_commit();
+			PGMQ_WAITPOINT("commit-end");
 			break;
 		case XACT_EVENT_PREPARE:
 			at_prepare();
+			PGMQ_WAITPOINT("prepare-end");
 			break;
 		case XACT_EVENT_ABORT:
 			at_abort();
+			PGMQ_WAITPOINT("abort-end");
 			break;
 		case XACT_EVENT_PARALLEL_COMMIT:
+			PGMQ_WAITPOINT("parallel-commit");
+			break;
 		case XACT_EVENT_PARALLEL_ABORT:
+			PGMQ_WAITPOINT("parallel-abort");
 			break;
 	}
 	pgmq_xact_reset();
@@ -472,20 +575,27 @@ subxact_callback(SubXactEvent event, SubTransactionId my_subid,
 	switch (event)
 	{
 		case SUBXACT_EVENT_START_SUB:
+			PGMQ_FAILPOINT("savepoint-start");
+			break;
 		case SUBXACT_EVENT_PRE_COMMIT_SUB:
+			PGMQ_FAILPOINT("savepoint-pre-commit");
 			break;
 		case SUBXACT_EVENT_COMMIT_SUB:
+			PGMQ_WAITPOINT("savepoint-commit-begin");
 			pgmq_xact_end_savepoint(true);
 			pgmq_xact_merge_changes(GetCurrentTransactionNestLevel());
 			pgmq_xact_merge_notifies(GetCurrentTransactionNestLevel());
+			PGMQ_WAITPOINT("savepoint-commit-end");
 			break;
 		case SUBXACT_EVENT_ABORT_SUB:
+			PGMQ_WAITPOINT("savepoint-abort-begin");
 			pgmq_xact_guard_abort();
 			pgmq_xact_build_abort();
 			pgmq_xact_sleep_abort();
 			pgmq_xact_undo_changes(GetCurrentTransactionNestLevel());
 			pgmq_xact_undo_notifies(GetCurrentTransactionNestLevel());
 			pgmq_xact_end_savepoint(false);
+			PGMQ_WAITPOINT("savepoint-abort-end");
 			break;
 	}
 }

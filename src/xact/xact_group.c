@@ -10,6 +10,7 @@
  */
 #include "common/compat.h"
 
+#include "common/failpoint.h"
 #include "xact/xact_internal.h"
 
 /*
@@ -32,11 +33,30 @@ pgmq_xact_groups_are_exact(XactQueue *queue, TimestampTz now)
 	return true;
 }
 
-/* Does the ring know every message of every group?  Caller holds L4. */
-static bool
-knows_groups(const Ring *ring)
+/*
+ * Before a read by group settles what is undecided: what anybody settles from
+ * now on comes into the ring, or back, message by message, so it may be out of
+ * order.
+ */
+void
+pgmq_xact_watch_groups(XactQueue *queue)
 {
-	return ring->is_grouped && ring->phase == RING_COMPLETE && !ring->has_cold;
+	ring_lock(queue->ring, LW_SHARED);
+	queue->seen_settle_epoch = queue->ring->settle_epoch;
+	ring_unlock(queue->ring);
+}
+
+/*
+ * Does the ring know every message of every group, and none of a transaction of
+ * which it does not know all?  Caller holds L4.
+ */
+static bool
+knows_groups(const XactQueue *queue)
+{
+	const Ring *ring = queue->ring;
+
+	return ring->is_grouped && ring->phase == RING_COMPLETE && !ring->has_cold &&
+		ring->n_partial == 0 && ring->settle_epoch == queue->seen_settle_epoch;
 }
 
 /* ---- heads ---- */
@@ -167,8 +187,9 @@ pgmq_xact_take_heads(XactQueue *queue, ReadyCursor *cursor, const GroupHead *own
 	max = Min(max, RING_HEADS_BATCH);
 	pgmq_xact_publish_owner();
 	pgmq_xact_make_room(max);
+	PGMQ_FAILPOINT("take-heads-begin");
 	ring_lock(ring, LW_EXCLUSIVE);
-	*is_exact = knows_groups(ring);
+	*is_exact = knows_groups(queue);
 	while (*is_exact && n < max &&
 		   (group = next_head(ring, cursor, own, n_own, &next_own)) != 0)
 	{
@@ -183,6 +204,7 @@ pgmq_xact_take_heads(XactQueue *queue, ReadyCursor *cursor, const GroupHead *own
 	ring_unlock(ring);
 	for (int i = 0; i < n; i++)
 		messages[i] = pgmq_xact_message_of_slot(queue, &refs[i]);
+	PGMQ_FAILPOINT("take-heads-end");
 	return n;
 }
 
@@ -205,9 +227,10 @@ pgmq_xact_take_members(XactQueue *queue, uint64 group_hash, ReadyCursor *cursor,
 
 	max = Min(max, RING_HEADS_BATCH);
 	pgmq_xact_make_room(max);
+	PGMQ_FAILPOINT("take-members-begin");
 	ring_lock(ring, LW_EXCLUSIVE);
 	group = pgmq_group_find(ring, group_hash);
-	*is_last = group == 0 || !knows_groups(ring);
+	*is_last = group == 0 || !knows_groups(queue);
 	for (int i = 0; !*is_last && i < RING_BATCH_SLOTS && n < max; i++)
 	{
 		uint32		slot = pgmq_tree_next_member(group, cursor->msg_id, cursor->slot);
@@ -225,5 +248,6 @@ pgmq_xact_take_members(XactQueue *queue, uint64 group_hash, ReadyCursor *cursor,
 	ring_unlock(ring);
 	for (int i = 0; i < n; i++)
 		messages[i] = pgmq_xact_message_of_slot(queue, &refs[i]);
+	PGMQ_FAILPOINT("take-members-end");
 	return n;
 }

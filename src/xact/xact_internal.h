@@ -12,6 +12,7 @@
 typedef struct XactChange
 {
 	int			nest_level;
+	int			position;		/* in the log, while it is undone */
 	int			message;		/* or -1: the queue's flags changed */
 	XactQueue  *queue;
 	uint8		flags;			/* the message's, before */
@@ -68,6 +69,7 @@ typedef struct XactState
 	OpenSavepoint *savepoints;	/* those that hold claims, outermost first */
 	int			n_savepoints;
 	int			max_savepoints;
+	bool		is_publishing;	/* we have said so in shared memory */
 	RowGuard	guard;
 	XactQueue  *building;		/* we scan the table for this ring */
 	XactQueue  *waiting;		/* we sleep on this ring, or have its turn */

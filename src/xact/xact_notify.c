@@ -23,6 +23,7 @@
 
 #include "access/xact.h"
 #include "commands/async.h"
+#include "common/failpoint.h"
 #include "common/hashfn.h"
 #include "common/limits.h"
 #include "utils/memutils.h"
@@ -252,6 +253,8 @@ pgmq_xact_send_notify(const char *queue_name)
 {
 	char	   *channel = psprintf("pgmq.q_%s.INSERT", queue_name);
 
+	PGMQ_FAILPOINT("notify-begin");
 	Async_Notify(channel, NULL);
+	PGMQ_FAILPOINT("notify-end");
 	pfree(channel);
 }

@@ -9,6 +9,7 @@
 #include "common/compat.h"
 
 #include "common/clock.h"
+#include "common/failpoint.h"
 #include "utils/timestamp.h"
 #include "xact/xact_internal.h"
 
@@ -50,6 +51,7 @@ pgmq_xact_keep_groups(XactQueue *queue)
 
 	if (pgmq_xact_keeps_groups(queue))
 		return;
+	PGMQ_FAILPOINT("keep-groups-begin");
 	ring_lock(ring, LW_EXCLUSIVE);
 	if (!ring->is_grouped)
 	{
@@ -59,6 +61,7 @@ pgmq_xact_keep_groups(XactQueue *queue)
 			ring->phase = RING_INCOMPLETE;
 	}
 	ring_unlock(ring);
+	PGMQ_FAILPOINT("keep-groups-end");
 }
 
 /* Must the table be scanned before the ring's next message is known? */
@@ -81,11 +84,13 @@ discard_all(Ring *ring)
 
 	do
 	{
+		PGMQ_FAILPOINT("discard-begin");
 		ring_lock(ring, LW_EXCLUSIVE);
 		n = pgmq_ring_discard(ring, RING_BATCH_SLOTS);
 		if (n < RING_BATCH_SLOTS)
 			ring->must_discard = false;
 		ring_unlock(ring);
+		PGMQ_FAILPOINT("discard-end");
 	} while (n == RING_BATCH_SLOTS);
 }
 
@@ -102,6 +107,7 @@ pgmq_xact_build_begin(XactQueue *queue, const ReadyCursor *cursor, TimestampTz n
 	bool		must_discard = false;
 
 	Assert(pgmq_xact.building == NULL);
+	PGMQ_FAILPOINT("build-begin");
 	ring_lock(ring, LW_EXCLUSIVE);
 	if (ring->phase == RING_BUILDING)
 		start = BUILD_BY_ANOTHER;
@@ -119,6 +125,7 @@ pgmq_xact_build_begin(XactQueue *queue, const ReadyCursor *cursor, TimestampTz n
 		pgmq_xact.building = queue;
 	}
 	ring_unlock(ring);
+	PGMQ_FAILPOINT("build-begun");
 	if (must_discard)
 		discard_all(ring);
 	return start;
@@ -184,6 +191,7 @@ pgmq_xact_build_add(XactQueue *queue, uint64 epoch, const ScannedRow *rows,
 	uint32		chain = 0;
 	bool		is_current;
 
+	PGMQ_FAILPOINT("build-add-begin");
 	(void) pgmq_pool_reserve(&chain, n);
 	ring_lock(ring, LW_EXCLUSIVE);
 	is_current = ring->withdraw_epoch == epoch;
@@ -192,6 +200,7 @@ pgmq_xact_build_add(XactQueue *queue, uint64 epoch, const ScannedRow *rows,
 			add_row(ring, &rows[i], &chain, now);
 	ring_unlock(ring);
 	pgmq_pool_free_chain(&chain);
+	PGMQ_FAILPOINT("build-add-end");
 	return is_current;
 }
 
@@ -203,6 +212,7 @@ pgmq_xact_build_end(XactQueue *queue, bool is_complete)
 	WakeList	wake;
 
 	wake.n = 0;
+	PGMQ_WAITPOINT("build-end-begin");
 	ring_lock(ring, LW_EXCLUSIVE);
 	Assert(ring->phase == RING_BUILDING && ring->builder == PGMQ_MY_PROC_NUMBER);
 	ring->phase = is_complete && !ring->must_discard && !ring->must_rescan ?
@@ -215,6 +225,7 @@ pgmq_xact_build_end(XactQueue *queue, bool is_complete)
 	pgmq_xact.building = NULL;
 	ConditionVariableBroadcast(&ring->phase_changed);
 	pgmq_wake_all(&wake);
+	PGMQ_WAITPOINT("build-end");
 }
 
 void
@@ -382,10 +393,12 @@ pgmq_xact_settle(XactQueue *queue, const SlotCopy *copy, const ScannedRow *row)
 	WakeList	wake;
 
 	wake.n = 0;
+	PGMQ_FAILPOINT("settle-begin");
 	ring_lock(ring, LW_EXCLUSIVE);
 	slot = pgmq_ring_lookup(ring, copy->msg_id, &copy->tid);
 	if (slot != 0 && ring_slot(slot)->state == SLOT_LIMBO)
 	{
+		ring->settle_epoch++;
 		if (row == NULL)
 		{
 			if (pgmq_ring_withdraw(ring, slot))
@@ -405,6 +418,7 @@ pgmq_xact_settle(XactQueue *queue, const SlotCopy *copy, const ScannedRow *row)
 	}
 	ring_unlock(ring);
 	pgmq_wake_all(&wake);
+	PGMQ_FAILPOINT("settle-end");
 }
 
 /* ---- counting and copying ---- */
@@ -488,6 +502,7 @@ pgmq_xact_counts(XactQueue *queue, TimestampTz now, QueueCounts *counts)
 	do
 	{
 		wake.n = 0;
+		PGMQ_FAILPOINT("counts-begin");
 		ring_lock(ring, LW_EXCLUSIVE);
 		moved = pgmq_ring_mature(ring, now, RING_BATCH_SLOTS);
 		if (moved > 0)
@@ -500,6 +515,7 @@ pgmq_xact_counts(XactQueue *queue, TimestampTz now, QueueCounts *counts)
 		add_own(ring, queue, now, counts);
 		ring_unlock(ring);
 		pgmq_wake_all(&wake);
+		PGMQ_FAILPOINT("counts-end");
 	} while (moved == RING_BATCH_SLOTS);
 }
 
@@ -642,10 +658,12 @@ pgmq_xact_is_orphan(XactQueue *queue, int64 msg_id, const ItemPointerData *tid)
 void
 pgmq_xact_note_vacuum(XactQueue *queue)
 {
+	PGMQ_FAILPOINT("note-vacuum-begin");
 	ring_lock(queue->ring, LW_EXCLUSIVE);
 	queue->ring->n_dead = 0;
 	queue->ring->vacuumed_at = GetCurrentTimestamp();
 	ring_unlock(queue->ring);
+	PGMQ_FAILPOINT("note-vacuum-end");
 }
 
 static bool
@@ -701,10 +719,12 @@ pgmq_xact_forget_name(const RingWork *work)
 
 	if (ring == NULL)
 		return;
+	PGMQ_FAILPOINT("forget-name-begin");
 	ring_lock(ring, LW_EXCLUSIVE);
 	if (RelFileLocatorEquals(ring->locator, work->locator) && ring->relid == work->relid)
 		ring->relid = InvalidOid;
 	ring_unlock(ring);
+	PGMQ_FAILPOINT("forget-name-end");
 }
 
 /* A database was dropped. */

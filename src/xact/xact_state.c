@@ -16,6 +16,7 @@
 #include "access/xact.h"
 #include "access/xlog.h"
 #include "common/clock.h"
+#include "common/failpoint.h"
 #include "utils/hsearch.h"
 #include "utils/memutils.h"
 #include "utils/timestamp.h"
@@ -50,6 +51,8 @@ void
 pgmq_xact_reset(void)
 {
 	Assert(pgmq_xact.reserved == 0);
+	if (pgmq_xact.is_publishing)
+		pgmq_backend_set_publishing(false);
 	memset(&pgmq_xact, 0, sizeof(pgmq_xact));
 }
 
@@ -129,9 +132,11 @@ name_relation(XactQueue *queue, Oid relid)
 	queue->relid = relid;
 	if (queue->ring == NULL)
 		return;
+	PGMQ_FAILPOINT("name-relation-begin");
 	ring_lock(queue->ring, LW_EXCLUSIVE);
 	queue->ring->relid = relid;
 	ring_unlock(queue->ring);
+	PGMQ_FAILPOINT("name-relation-end");
 }
 
 /*
@@ -576,17 +581,56 @@ undo_queue(XactChange *change)
 	queue->drop_at_abort = change->drop_at_abort;
 }
 
+/*
+ * What is undone first: of one message, the latest change; of several, those of
+ * the highest msg_id, so that the first message of a group is given back when
+ * the rest of it is free.
+ */
+static int
+compare_for_undo(const void *a, const void *b)
+{
+	const XactChange *change_a = a;
+	const XactChange *change_b = b;
+
+	if (change_a->message >= 0 && change_b->message >= 0)
+	{
+		int64		id_a = pgmq_xact_message(change_a->message)->msg_id;
+		int64		id_b = pgmq_xact_message(change_b->message)->msg_id;
+
+		if (id_a != id_b)
+			return id_a > id_b ? -1 : 1;
+	}
+	else if (change_a->message >= 0 || change_b->message >= 0)
+		return change_a->message >= 0 ? -1 : 1;
+	return change_b->position - change_a->position;
+}
+
+/* The log's end, in the order it is to be undone; in place, so it cannot fail. */
+static void
+sort_for_undo(int start)
+{
+	int			n = pgmq_xact.n_changes - start;
+
+	for (int i = start; i < pgmq_xact.n_changes; i++)
+		pgmq_xact.changes[i].position = i;
+	if (n > 1)
+		qsort(&pgmq_xact.changes[start], n, sizeof(XactChange), compare_for_undo);
+}
+
 /* ROLLBACK TO: take back what was done at this nesting level or below it. */
 void
 pgmq_xact_undo_changes(int nest_level)
 {
 	TimestampTz now = pgmq_clock_now();
+	int			start = pgmq_xact.n_changes;
 	WakeList	wake;
 
-	while (pgmq_xact.n_changes > 0 &&
-		   pgmq_xact.changes[pgmq_xact.n_changes - 1].nest_level >= nest_level)
+	while (start > 0 && pgmq_xact.changes[start - 1].nest_level >= nest_level)
+		start--;
+	sort_for_undo(start);
+	for (int i = start; i < pgmq_xact.n_changes; i++)
 	{
-		XactChange *change = &pgmq_xact.changes[--pgmq_xact.n_changes];
+		XactChange *change = &pgmq_xact.changes[i];
 
 		wake.n = 0;
 		if (change->message >= 0)
@@ -595,6 +639,7 @@ pgmq_xact_undo_changes(int nest_level)
 			undo_queue(change);
 		pgmq_wake_all(&wake);
 	}
+	pgmq_xact.n_changes = start;
 }
 
 /* RELEASE: what was done at this level belongs to the one above. */

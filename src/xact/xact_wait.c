@@ -18,10 +18,14 @@
 #include "common/compat.h"
 
 #include "common/clock.h"
+#include "common/failpoint.h"
 #include "pgstat.h"
 #include "storage/latch.h"
 #include "utils/timestamp.h"
 #include "xact/xact_internal.h"
+
+/* Between two looks at a backend that is about to publish. */
+#define LATE_PAUSE_US 50
 
 /* Note where the ring stands, before a look that may end in a sleep. */
 void
@@ -43,6 +47,7 @@ begin_sleep(XactQueue *queue, bool met_locked)
 	WakeList	wake;
 
 	wake.n = 0;
+	PGMQ_FAILPOINT("sleep-begin");
 	ring_lock(ring, LW_EXCLUSIVE);
 	is_quiet = ring->phase == RING_COMPLETE &&
 		ring->ready_seq == queue->seen_ready_seq &&
@@ -56,6 +61,7 @@ begin_sleep(XactQueue *queue, bool met_locked)
 	pgmq_wake_all(&wake);
 	if (is_quiet)
 		pgmq_xact.waiting = queue;
+	PGMQ_FAILPOINT("sleep-begun");
 	return is_quiet;
 }
 
@@ -74,6 +80,7 @@ sleep_is_over(XactQueue *queue, TimestampTz deadline, TimestampTz *until)
 
 	wake.n = 0;
 	*until = deadline;
+	PGMQ_FAILPOINT("sleep-look-begin");
 	ring_lock(ring, LW_EXCLUSIVE);
 	if (pgmq_ring_is_first_waiter(ring))
 	{
@@ -96,6 +103,7 @@ sleep_is_over(XactQueue *queue, TimestampTz deadline, TimestampTz *until)
 		is_over = true;			/* given a turn */
 	ring_unlock(ring);
 	pgmq_wake_all(&wake);
+	PGMQ_FAILPOINT("sleep-look-end");
 	return is_over;
 }
 
@@ -135,12 +143,14 @@ pgmq_xact_pass_turn(XactQueue *queue)
 	if (pgmq_xact.waiting != queue)
 		return;
 	wake.n = 0;
+	PGMQ_WAITPOINT("pass-turn-begin");
 	ring_lock(ring, LW_EXCLUSIVE);
 	(void) pgmq_ring_wait_end(ring);
 	pgmq_ring_wake(ring, ring->counts[TREE_READY], &wake);
 	ring_unlock(ring);
 	pgmq_xact.waiting = NULL;
 	pgmq_wake_all(&wake);
+	PGMQ_WAITPOINT("pass-turn-end");
 }
 
 void
@@ -148,4 +158,27 @@ pgmq_xact_sleep_abort(void)
 {
 	if (pgmq_xact.waiting != NULL)
 		pgmq_xact_pass_turn(pgmq_xact.waiting);
+}
+
+/*
+ * Between the moment a transaction's rows become visible and its COMMIT
+ * callback its messages are in no ring.  Wait for all who are there now; false
+ * if nobody is.  That is a matter of moments: they wait for nothing but locks of
+ * rings.
+ */
+bool
+pgmq_xact_await_publishing(void)
+{
+	bool		has_waited = false;
+
+	for (int i = 0; i < pgmq_backend_limit(); i++)
+		while (i != PGMQ_MY_PROC_NUMBER && pgmq_backend_is_late(i))
+		{
+			if (!has_waited)
+				PGMQ_FAILPOINT("await-publishing");
+			has_waited = true;
+			pg_usleep(LATE_PAUSE_US);
+			CHECK_FOR_INTERRUPTS();
+		}
+	return has_waited;
 }

@@ -1,0 +1,363 @@
+# Breaks: two or three sessions meet at instants that chance hardly ever brings about: one
+# is stopped at a named point of the code (src/common/failpoint.h) while others go on.
+#
+# How we know: each race below says what must not happen; in the end ring and table agree,
+# and every message can be had.
+use strict;
+use warnings;
+
+use FindBin;
+use lib $FindBin::RealBin;
+use PgmqTest;
+use PostgreSQL::Test::Utils;
+use Test::More;
+
+my $node = new_node('races', conf => "pgmq.worker = off\nautovacuum = off\nstatement_timeout = 120s\n");
+my ($status) = $node->psql('postgres', "SET pgmq.failpoint = ''", stderr => \my $ignored);
+if ($status != 0)
+{
+	plan skip_all => 'the library was built without failpoints';
+}
+
+# ---- sessions that can be stopped ----
+
+my $holder = $node->background_psql('postgres');
+my ($n_locks, $n_marks) = (0, 0);
+my @sessions;
+
+sub session
+{
+	my $psql = $node->background_psql('postgres', on_error_stop => 0);
+	my $self = { psql => $psql, pid => $psql->query_safe('SELECT pg_backend_pid()') };
+
+	push @sessions, $self;
+	return $self;
+}
+
+# Do it, and tell what came
+sub ask
+{
+	my ($self, $sql) = @_;
+
+	return scalar $self->{psql}->query($sql);
+}
+
+# Let it begin, and see to it later
+sub begin
+{
+	my ($self, $sql) = @_;
+	my $mark = 'over' . ++$n_marks;
+
+	$self->{mark} = $mark;
+	$self->{psql}->query_until(qr/begun/, "\\echo begun\n$sql;\n\\echo $mark\n");
+	return;
+}
+
+# What it said until its end
+sub answer
+{
+	my ($self) = @_;
+	my $text = $self->{psql}->query_until(qr/$self->{mark}/, '');
+
+	$text =~ s/\n?$self->{mark}\n?//;
+	return $text;
+}
+
+# The session waits for a lock of this kind
+sub waits
+{
+	my ($self, $kind) = @_;
+
+	wait_until("session $self->{pid} waits for $kind", sub {
+		return $node->safe_psql('postgres',
+			"SELECT count(*) FROM pg_locks WHERE pid = $self->{pid} AND NOT granted AND locktype = '$kind'") > 0;
+	});
+	return;
+}
+
+# stop_at(SESSION, POINTS, SQL): it begins, and stops at the first of the points; give the
+# next ones as they are to come
+sub stop_at
+{
+	my ($self, $points, $sql) = @_;
+	my @setting;
+
+	$self->{locks} = [];
+	foreach my $point (split / /, $points)
+	{
+		my ($name, $hit) = split /@/, $point;
+
+		push @{ $self->{locks} }, ++$n_locks;
+		$holder->query_safe("SELECT pg_advisory_lock($n_locks)");
+		push @setting, "$name=wait:$n_locks" . ($hit ? "\@$hit" : '');
+	}
+	ask($self, "SET pgmq.failpoint = '" . join(', ', @setting) . "'");
+	begin($self, $sql);
+	waits($self, 'advisory');
+	return;
+}
+
+# Go on, to the next point if there is one, else to the end; returns what it said then
+sub go_on
+{
+	my ($self) = @_;
+	my $lock = shift @{ $self->{locks} };
+
+	$holder->query_safe("SELECT pg_advisory_unlock($lock)");
+	return answer($self) if !@{ $self->{locks} };
+	wait_until("session $self->{pid} comes to the next point", sub {
+		return $node->safe_psql('postgres', "SELECT count(*) FROM pg_locks
+			WHERE pid = $self->{pid} AND NOT granted AND locktype = 'advisory' AND objid = $self->{locks}[0]") > 0;
+	});
+	return;
+}
+
+my $ids = "coalesce(string_agg(msg_id::text, ' ' ORDER BY msg_id), 'none')";
+
+# A grouped read must be given a beginning of the group
+sub is_beginning
+{
+	my ($got, $what) = @_;
+	my @got = grep { /\d/ } split / /, $got;
+
+	local $Test::Builder::Level = $Test::Builder::Level + 1;
+	return is("@got", join(' ', 1 .. @got), $what);
+}
+
+# A queue with n messages in one group, known to its ring
+sub create_group
+{
+	my ($queue, $n) = @_;
+
+	$node->safe_psql('postgres', qq{
+		SELECT pgmq.create('$queue');
+		SELECT count(*) FROM pgmq.read_grouped('$queue', 0, 1)});
+	$node->safe_psql('postgres', send_group($queue, 1, $n)) if $n > 0;
+	return;
+}
+
+sub send_group
+{
+	my ($queue, $from, $to) = @_;
+
+	return "SELECT count(*) FROM pgmq.send_batch('$queue', (SELECT array_agg(to_jsonb(i)) FROM generate_series($from, $to) i),
+		(SELECT array_agg('{\"x-pgmq-group\": \"a\"}'::jsonb) FROM generate_series($from, $to)))";
+}
+
+my ($a, $b, $c) = (session(), session(), session());
+
+# ---- the order of a group, while a transaction of many messages ends ----
+
+# Published in several holds of the ring's lock: who sees some of it waits for the rest
+create_group('sent', 0);
+ask($a, 'BEGIN');
+ask($a, send_group('sent', 1, 600));
+stop_at($a, 'commit-apply-end', 'COMMIT');
+begin($b, "SELECT $ids FROM pgmq.read_grouped('sent', 60, 1000)");
+waits($b, 'transactionid');
+go_on($a);
+is_beginning(answer($b), 'a group is published as a whole');
+queues_are_sound($node, ['sent']);
+
+# Given back in several holds: the first message last
+create_group('extended', 310);
+ask($a, "SELECT count(*) FROM pgmq.read_grouped('extended', 3600, 300)");
+ask($a, 'BEGIN');
+ask($a, "SELECT count(*) FROM (SELECT pgmq.set_vt('extended', i, 0) FROM generate_series(300, 1, -1) i) x");
+stop_at($a, 'commit-apply-end', 'COMMIT');
+is_beginning(ask($b, "SELECT $ids FROM pgmq.read_grouped('extended', 60, 1000)"), 'a group is ready again from its beginning');
+go_on($a);
+queues_are_sound($node, ['extended']);
+
+create_group('undone', 4);
+ask($a, 'BEGIN; SAVEPOINT s');
+ask($a, "SELECT pgmq.delete('undone', i) FROM generate_series(3, 1, -1) i");
+stop_at($a, 'release-end', 'ROLLBACK TO s');
+is_beginning(ask($b, "BEGIN; SELECT $ids FROM pgmq.read_grouped('undone', 60, 1000); ROLLBACK"), 'ROLLBACK TO gives a group back from its beginning');
+go_on($a);
+ask($a, 'COMMIT');
+queues_are_sound($node, ['undone']);
+
+# Decided by another session: whoever settles the messages one by one
+foreach my $n (2, 5)
+{
+	my $queue = "prepared_$n";
+
+	create_group($queue, 0);
+	ask($a, 'BEGIN');
+	ask($a, send_group($queue, 1, $n));
+	ask($a, "PREPARE TRANSACTION '$queue'");
+	stop_at($b, 'take-heads-begin', "SELECT $ids FROM pgmq.read_grouped('$queue', 60, 1000)");
+	ask($a, "COMMIT PREPARED '$queue'");
+	stop_at($a, 'settle-end', "SELECT queue_length FROM pgmq.metrics('$queue')");
+	is_beginning(go_on($b), "$n messages of a prepared transaction come into their group from its beginning");
+	go_on($a);
+	queues_are_sound($node, [$queue]);
+
+	$queue = "unprepared_$n";
+	create_group($queue, $n + 1);
+	ask($a, 'BEGIN');
+	ask($a, "SELECT count(*) FROM (SELECT pgmq.delete('$queue', i) FROM generate_series(1, $n) i) x");
+	ask($a, "PREPARE TRANSACTION '$queue'");
+	stop_at($b, 'take-heads-begin', "SELECT $ids FROM pgmq.read_grouped('$queue', 60, 1000)");
+	ask($a, "ROLLBACK PREPARED '$queue'");
+	stop_at($a, 'settle-end', "SELECT queue_length FROM pgmq.metrics('$queue')");
+	is_beginning(go_on($b), "$n messages of a prepared transaction come back into their group from its beginning");
+	go_on($a);
+	queues_are_sound($node, [$queue]);
+}
+
+# ---- a slot's number is another message's by now ----
+
+# Message 1 loses its slot; A's scan sees its row, B deletes that row, A gives it a slot and
+# claims it, B commits and takes the slot away, and message 2 gets it.
+foreach my $last (qw(take-ready-end refuse-begin terminated))
+{
+	my $queue = 'number_' . $last =~ tr/-/_/r;
+	my $reader = session();
+
+	$node->safe_psql('postgres', "SELECT pgmq.create('$queue'), pgmq.send('$queue', '1')");
+	$node->safe_psql('postgres', "ALTER TABLE pgmq.q_$queue SET (fillfactor = 50)");
+	ask($reader, 'BEGIN');
+	stop_at($reader, 'scan-page-after ' . ($last =~ /refuse/ ? $last : 'take-ready-end'), "SELECT $ids FROM pgmq.read('$queue', 60, 1)");
+	ask($b, "BEGIN; DELETE FROM pgmq.q_$queue WHERE msg_id = 1");
+	go_on($reader);
+	ask($b, 'COMMIT');
+	ask($c, "SELECT pgmq.send('$queue', '2')");
+	if ($last eq 'terminated')
+	{
+		$node->safe_psql('postgres', "SELECT pg_terminate_backend($reader->{pid})");
+		wait_until('it has gone', sub { $node->safe_psql('postgres', "SELECT count(*) FROM pg_stat_activity WHERE pid = $reader->{pid}") == 0 });
+		$holder->query_safe("SELECT pg_advisory_unlock($reader->{locks}[0])");
+		@sessions = grep { $_ != $reader } @sessions;
+	}
+	else
+	{
+		go_on($reader);
+		ask($reader, 'ROLLBACK');
+	}
+	queues_are_sound($node, [$queue], $last);
+	is(ask($b, "SELECT $ids FROM pgmq.read('$queue', 60, 10)"), '2', "$last: the message that got the slot is there");
+}
+
+# B's delete is committed, but the ring does not know: A takes the slot away, then B looks for it
+$node->safe_psql('postgres', q{SELECT pgmq.create('forgotten'), pgmq.send('forgotten', '1')});
+$node->safe_psql('postgres', 'ALTER TABLE pgmq.q_forgotten SET (fillfactor = 50)');
+stop_at($a, 'scan-page-after forget-begin forget-end', "SELECT $ids FROM pgmq.read('forgotten', 60, 1)");
+ask($b, 'BEGIN; DELETE FROM pgmq.q_forgotten WHERE msg_id = 1');
+stop_at($b, 'commit-begin', 'COMMIT');
+go_on($a);
+go_on($a);
+ask($c, q{SELECT pgmq.send('forgotten', '2')});
+go_on($b);
+is(go_on($a), 'none', 'a deleted message is not delivered, nor one that was sent after the call');
+queues_are_sound($node, ['forgotten']);
+is(ask($c, "SELECT $ids FROM pgmq.read('forgotten', 60, 10)"), '2', 'which is there for the next');
+
+# ---- committed, and not in the ring yet ----
+
+# A scan, and a consumer, come before the sender
+foreach my $how ('COMMIT', 'ROLLBACK')
+{
+	my $queue = lc "known_$how";
+
+	$node->safe_psql('postgres', "SELECT pgmq.create('$queue')");
+	$node->safe_psql('postgres', "ALTER TABLE pgmq.q_$queue SET (fillfactor = 50)");
+	stop_at($a, 'commit-begin', "SELECT pgmq.send('$queue', '1')");
+	is(ask($b, "BEGIN; SELECT $ids FROM pgmq.read('$queue', 3600, 1)"), '1', 'a message is read before its sender has published it');
+	ask($b, 'COMMIT') if $how eq 'COMMIT';
+	go_on($a);
+	is(ask($c, "SELECT $ids FROM pgmq.read('$queue', 60, 1)"), 'none', 'and is not published as ready then');
+	ask($b, 'ROLLBACK') if $how eq 'ROLLBACK';
+	queues_are_sound($node, [$queue], $how);
+	is(ask($c, "SELECT $ids FROM pgmq.read('$queue', 60, 1)"), $how eq 'COMMIT' ? 'none' : '1', "and goes by the $how of its reader");
+}
+
+# By id it can be had, too: who sees it must be able to delete it
+foreach my $verb ("delete('%s', 1)", "archive('%s', 1)", "delete('%s', ARRAY[1])", "set_vt('%s', 1, 60)")
+{
+	my $queue = 'unpublished_' . ++$n_marks;
+	my $call = sprintf($verb, $queue);
+
+	$node->safe_psql('postgres', "SELECT pgmq.create('$queue')");
+	stop_at($a, 'commit-begin', "SELECT pgmq.send('$queue', '1')");
+	is(ask($b, "SELECT $ids FROM pgmq.q_$queue"), '1', 'the message is committed');
+	stop_at($b, 'await-publishing', "SELECT count(*), count(*) FILTER (WHERE x::text <> 'f') FROM pgmq.$call x");
+	go_on($a);
+	is(go_on($b), '1|1', "$call finds it");
+	queues_are_sound($node, [$queue]);
+}
+
+# Plain SQL waits for the sender
+$node->safe_psql('postgres', q{SELECT pgmq.create('changed')});
+stop_at($a, 'commit-begin', q{SELECT pgmq.send('changed', '1')});
+begin($b, q{UPDATE pgmq.q_changed SET message = '"new"' RETURNING message});
+waits($b, 'transactionid');
+go_on($a);
+is(answer($b), '"new"', 'an update waits for the sender');
+queues_are_sound($node, ['changed']);
+
+# ---- taken back, and not in the ring yet ----
+
+foreach my $how ('COMMIT', 'ROLLBACK')
+{
+	my $queue = lc "aborted_$how";
+
+	$node->safe_psql('postgres', "SELECT pgmq.create('$queue'), pgmq.send('$queue', '1')");
+	ask($a, "BEGIN; SELECT pgmq.delete('$queue', 1)");
+	stop_at($a, 'abort-begin', 'ROLLBACK');
+	ask($b, "BEGIN; DELETE FROM pgmq.q_$queue WHERE msg_id = 1");
+	go_on($a);
+	is(ask($c, "SELECT $ids FROM pgmq.read('$queue', 60, 1)"), 'none', 'what another has deleted meanwhile is not given back');
+	ask($b, $how);
+	queues_are_sound($node, [$queue], $how);
+	is(ask($c, "SELECT $ids FROM pgmq.read('$queue', 60, 1)"), $how eq 'COMMIT' ? 'none' : '1', "and goes by the $how of the other");
+}
+
+# ---- a lease is on its page, and its session is terminated ----
+
+$node->safe_psql('postgres', q{SELECT pgmq.create('late'), pgmq.send('late', '1')});
+my $victim = session();
+stop_at($victim, 'pre-commit-leased', q{SELECT msg_id FROM pgmq.read('late', 3600, 1)});
+is(ask($b, "SELECT $ids FROM (SELECT msg_id FROM pgmq.q_late FOR UPDATE SKIP LOCKED) x"), 'none', 'the message is held');
+$node->safe_psql('postgres', "SELECT pg_terminate_backend($victim->{pid})");
+@sessions = grep { $_ != $victim } @sessions;
+wait_until('it has gone', sub { $node->safe_psql('postgres', "SELECT count(*) FROM pg_stat_activity WHERE pid = $victim->{pid}") == 0 });
+$holder->query_safe("SELECT pg_advisory_unlock($victim->{locks}[0])");
+is(ask($b, 'SELECT read_ct, last_read_at IS NULL, vt <= now() FROM pgmq.q_late'), '0|t|t', 'queries see it as it was');
+
+# One session restores the page, another wants the message meanwhile
+stop_at($a, 'restore-page-before restore-page-after undo-done-end', q{SELECT queue_length FROM pgmq.metrics('late')});
+is(ask($b, "SELECT $ids FROM pgmq.read('late', 60, 1)"), 'none', 'nobody reads it while its page is restored');
+begin($b, q{SELECT pgmq.delete('late', 1)});
+go_on($a);
+is(ask($c, "SELECT $ids FROM pgmq.read('late', 60, 1)"), 'none', 'nor before the ring says so');
+go_on($a);
+is(answer($b), 't', 'who waits to delete it gets it then');
+go_on($a);
+queues_are_sound($node, ['late']);
+
+# ---- on the way to sleep ----
+
+my $poll = q{SELECT msg_id, clock_timestamp() - statement_timestamp() < '50 s' FROM pgmq.read_with_poll('%s', 60, 1, 100, 100000)};
+
+$node->safe_psql('postgres', q{SELECT pgmq.create('sleepy')});
+stop_at($b, 'sleep-begin', sprintf($poll, 'sleepy'));
+ask($a, q{SELECT pgmq.send('sleepy', '1')});
+is(go_on($b), '1|t', 'who is about to sleep notices what is published');
+
+# A holds the message for a moment, so B finds nothing; A finds it locked by C and gives it
+# back; C ends, and tells nobody
+ask($c, q{SELECT pgmq.send('sleepy', '2')});
+ask($c, 'BEGIN; SELECT 1 FROM pgmq.q_sleepy WHERE msg_id = 2 FOR UPDATE');
+stop_at($a, 'take-ready-end', "SELECT $ids FROM pgmq.read('sleepy', 60, 1)");
+stop_at($b, 'sleep-begin', sprintf($poll, 'sleepy'));
+is(go_on($a), 'none', 'a locked message is not delivered');
+ask($c, 'COMMIT');
+is(go_on($b), '2|t', 'who passed over a claim that was given back looks again');
+queues_are_sound($node, ['sleepy']);
+
+$_->{psql}->quit foreach @sessions;
+$holder->quit;
+$node->stop;
+done_testing();
