@@ -216,6 +216,33 @@ $session->query_safe(q{PREPARE TRANSACTION 'late'; COMMIT PREPARED 'late'});
 $session->quit;
 rows_are_equal('late', 'published while what is then prepared was held');
 
+# At the last moment: the commit has seen that the queue is not published, and writes its lease
+# when the subscriber has copied the row.  Then the same of a commit that fails later on.
+SKIP:
+{
+	my ($status) = $publisher->psql('postgres', "SET pgmq.failpoint = ''", stderr => \my $ignored);
+	skip 'the library was built without failpoints', 6 if $status != 0;
+	foreach my $fails (0, 1)
+	{
+		my $queue = "moment$fails";
+		make_queue($queue, 10);
+		my $gate = $publisher->background_psql('postgres');
+		$gate->query_safe('SELECT pg_advisory_lock(1)');
+		$session = $publisher->background_psql('postgres', on_error_stop => 0);
+		$session->query_safe("SET pgmq.failpoint = 'lease-page-before=wait:1" . ($fails ? ", pre-commit-leased=error'" : "'"));
+		$session->query_until(qr/going/, "\\echo going\nSELECT pgmq.read('$queue', 3600, 2);\n");
+		$publisher->poll_query_until('postgres', q{SELECT count(*) = 1 FROM pg_locks WHERE NOT granted AND locktype = 'advisory'})
+		  or die 'the commit did not get there';
+		$publisher->safe_psql('postgres', "CREATE PUBLICATION $queue FOR TABLE pgmq.q_$queue");
+		subscribe($queue);
+		$gate->query_safe('SELECT pg_advisory_unlock(1)');
+		$_->quit foreach $gate, $session;
+		rows_are_equal($queue, 'published when the lease was about to be written' . ($fails ? ', in vain' : ''));
+		is($publisher->safe_psql('postgres', "SELECT count(*) FROM pgmq.read('$queue', 60, 100)"), $fails ? 10 : 8, 'what is leased stays leased');
+		queues_are_sound($publisher, [$queue]);
+	}
+}
+
 # The publication is dropped while messages are held: no error, and reads go on
 $session = hold('late');
 $publisher->safe_psql('postgres', 'DROP PUBLICATION late');
