@@ -207,6 +207,8 @@ rows_are_equal('postgres', $_, 'after changes') foreach grep { $_ ne 'inserts' }
 foreach my $database (@databases)
 {
 	rows_are_equal($database, $_, "after changes, $database") foreach qw(old mid new);
+	is($subscriber->safe_psql($database, 'SELECT * FROM pgmq.a_old ORDER BY msg_id'),
+		$publisher->safe_psql($database, 'SELECT * FROM pgmq.a_old ORDER BY msg_id'), "so is the archive, $database");
 }
 
 # Nothing but inserts: rows arrive as they were sent
@@ -219,9 +221,9 @@ wait_for_rows();
 is($subscriber->safe_psql('postgres', 'SELECT msg_id, read_ct, last_read_at, message FROM pgmq.q_inserts WHERE msg_id > 20 ORDER BY 1'),
 	"21|0||1\n22|0||2\n23|0||3", 'what is sent arrives, what is read does not');
 
-$publisher->safe_psql('postgres', "SELECT pgmq.purge_queue('hot_to_heap')");
+$publisher->safe_psql('postgres', "SELECT pgmq.purge_queue('hot_to_heap'), pgmq.purge_queue('full_to_hot'), pgmq.send('full_to_hot', '1')");
 wait_for_rows();
-rows_are_equal('postgres', 'hot_to_heap', 'purged');
+rows_are_equal('postgres', $_, 'purged') foreach qw(hot_to_heap full_to_hot);
 
 
 # ---- the statements that make a table fit to be published, once more ----

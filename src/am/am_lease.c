@@ -205,6 +205,8 @@ went_with_file(Relation rel, const XactMessage *message)
 static void
 update_rows(Relation rel, const int *messages, int n)
 {
+	if (XLogLogicalInfoActive())
+		AcceptInvalidationMessages();	/* a publication: rows store NULLs */
 	PushActiveSnapshot(GetTransactionSnapshot());
 	for (int i = 0; i < n; i++)
 	{
