@@ -12,7 +12,7 @@ use PgmqTest;
 use PostgreSQL::Test::Utils;
 use Test::More;
 
-my $node = new_node('races', conf => "pgmq.worker = off\nautovacuum = off\nstatement_timeout = 120s\n");
+my $node = new_node('races', conf => "pgmq.worker = off\npgmq.ring_memory = 320kB\nautovacuum = off\nstatement_timeout = 120s\n");
 my ($status) = $node->psql('postgres', "SET pgmq.failpoint = ''", stderr => \my $ignored);
 if ($status != 0)
 {
@@ -336,6 +336,29 @@ go_on($a);
 is(answer($b), 't', 'who waits to delete it gets it then');
 go_on($a);
 queues_are_sound($node, ['late']);
+
+# ---- storage that a prepared transaction replaced ----
+
+# Whatever is decided, nobody tells us: no ring may be left that nobody will ever ask for,
+# with its slots and with work for the worker
+foreach my $decision (qw(COMMIT ROLLBACK))
+{
+	my $queue = lc "replaced_$decision";
+
+	$node->safe_psql('postgres', "SELECT pgmq.create('$queue')");
+	$node->safe_psql('postgres', send_group($queue, 1, 1000));
+	$node->safe_psql('postgres', qq{BEGIN; SELECT pgmq.purge_queue('$queue'); SELECT pgmq.send('$queue', '1'); PREPARE TRANSACTION '$queue'});
+	$node->safe_psql('postgres', "$decision PREPARED '$queue'");
+	is($node->safe_psql('postgres', "SELECT queue_length, queue_visible_length FROM pgmq.metrics('$queue')"),
+		$decision eq 'COMMIT' ? '1|1' : '1000|1000', "$decision of a prepared purge");
+	queues_are_sound($node, [$queue]);
+	$node->safe_psql('postgres', "SELECT pgmq.purge_queue('$queue')");
+}
+my $log_from = -s $node->logfile;
+$node->safe_psql('postgres', "SELECT pgmq.create('roomy')");
+$node->safe_psql('postgres', "SET pgmq.failpoint = 'ring-note-cold-begin=log'; " . send_group('roomy', 1, 3600));
+unlike(slurp_file($node->logfile, $log_from), qr/ring-note-cold/, 'the pool has room for another queue');
+queues_are_sound($node, ['roomy']);
 
 # ---- on the way to sleep ----
 

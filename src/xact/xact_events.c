@@ -514,6 +514,17 @@ at_prepare(void)
 			queue->ring = pgmq_ring_find(&queue->locator);
 		if (queue->ring == NULL)
 			continue;
+
+		/*
+		 * Storage that is replaced: nobody tells us which of the two stays.
+		 * Nobody else is at them either, so forget both rings; who comes after
+		 * the decision has the right one built.
+		 */
+		if (queue->drop_at_commit || queue->drop_at_abort)
+		{
+			pgmq_ring_remove(&queue->locator);
+			continue;
+		}
 		for (int m = queue->first_message; m >= 0; m = pgmq_xact.messages[m].next)
 		{
 			PGMQ_WAITPOINT("prepare-message-begin");
