@@ -177,7 +177,8 @@ sub start_postmaster
 
 sub connect_to_server
 {
-	wait_until('the server answers', sub { $db = 
+	wait_until('the server answers', sub {
+		die "the server has ended with status $?" if $postmaster && waitpid($postmaster, POSIX::WNOHANG()) == $postmaster;
 		$db = PgWire->new($node->host, $node->port, 'control', statement_timeout => 60_000, lock_timeout => 10_000);
 	});
 	return;
@@ -512,8 +513,8 @@ my %figures = %{ $ledger->{figures} };
 my $report = join('', map { "$_\n" }
 	"seed: $seed", "rounds: $n_played", "clients: $n_clients, large batches of $large_batch", sprintf('seconds: %.0f', time() - $started_at),
 	'server: ' . ($db->rows('SHOW server_version'))[0][0],
-	'settings: synchronous_commit on, wal_consistency_checking on, ring_memory 64kB, 256kB or 16MB'
-	  . ($ENV{PGMQ_CRASH_CONF} ? ", $ENV{PGMQ_CRASH_CONF}" : ''),
+	'settings: ' . join(', ', 'pgmq.ring_memory 64kB, 256kB or 16MB', map { "$_ = " . ($db->rows("SHOW $_"))[0][0] }
+		  qw(synchronous_commit pgmq.synchronous_leases wal_consistency_checking)),
 	(map { "fault: $_: $n_faults{$_}" } sort keys %n_faults),
 	(map { "ledger: $_: $figures{$_}" } sort keys %figures),
 	"check: rows compared: $n_checked", "check: longest backlog: $longest_backlog",
