@@ -149,12 +149,13 @@ build_private() {
 	fi
 }
 
-# private_make DIR ARGUMENT...: make in DIR/build, for at most $limit_seconds
+# private_make DIR ARGUMENT...: make in DIR/build, for at most $limit_seconds, with the
+# library $preload before all others if there is one
 private_make() {
 	local dir=$1
 	shift
 	as_owner timeout --kill-after=10 "${limit_seconds:-300}" \
-		make -s -C "$dir/build" -f "$dir/tree/Makefile" PG_CONFIG="$PG_CONFIG" "$@"
+		${preload:+env LD_PRELOAD="$preload"} make -s -C "$dir/build" -f "$dir/tree/Makefile" PG_CONFIG="$PG_CONFIG" "$@"
 }
 
 # server_paths DIR: settings by which a server finds what is below DIR/dest

@@ -59,6 +59,17 @@ CREATE TABLE pgmq.topic_bindings (
 CREATE INDEX idx_topic_bindings_covering ON pgmq.topic_bindings (pattern) INCLUDE (queue_name, compiled_regex);
 SELECT pg_catalog.pg_extension_config_dump('pgmq.topic_bindings', '');
 
+-- Published with all tables or the schema, they must not refuse updates and deletes
+DO $$
+BEGIN
+    IF 'd' OPERATOR(pg_catalog.=) (SELECT relreplident FROM pg_catalog.pg_class WHERE oid OPERATOR(pg_catalog.=) 'pgmq.meta'::pg_catalog.regclass) THEN
+        ALTER TABLE pgmq.meta REPLICA IDENTITY USING INDEX meta_queue_name_key;
+    END IF;
+    IF 'd' OPERATOR(pg_catalog.=) (SELECT relreplident FROM pg_catalog.pg_class WHERE oid OPERATOR(pg_catalog.=) 'pgmq.topic_bindings'::pg_catalog.regclass) THEN
+        ALTER TABLE pgmq.topic_bindings REPLICA IDENTITY USING INDEX topic_bindings_unique_pattern_queue;
+    END IF;
+END $$;
+
 GRANT USAGE ON SCHEMA pgmq TO pg_monitor;
 GRANT SELECT ON pgmq.meta TO pg_monitor;
 

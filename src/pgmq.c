@@ -68,6 +68,7 @@ _PG_init(void)
 {
 	pgmq_settings_define();
 	pgmq_am_init();
+	pgmq_publication_init();
 	pgmq_notify_init();
 	if (!process_shared_preload_libraries_in_progress)
 		return;

@@ -97,6 +97,13 @@ is($err, '', 'settings of the shared memory that are left in the configuration d
 queues_are_sound($node, [qw(hot plain kept fresh)], 'without preload');
 like(slurp_file($node->logfile), qr/pgmq.*shared_preload_libraries/, 'the log says why hot queues are slow');
 
+# The extension is dropped; its queues stay
+$node->safe_psql('postgres', 'CREATE DATABASE leaving TEMPLATE postgres');
+$node->safe_psql('leaving', 'DROP EXTENSION pgmq');
+is($node->safe_psql('leaving', q{SELECT count(*), count(last_read_at), min(msg_id) FROM pgmq.q_kept;
+	SELECT string_agg(indexrelid::regclass::text, ',' ORDER BY 1) FROM pg_index WHERE indrelid = 'pgmq.q_kept'::regclass}),
+	"99|19|1\npgmq.q_kept_pkey,pgmq.q_kept_vt_idx", 'without preload, too, DROP EXTENSION leaves heap queues');
+
 # ---- with it again ----
 
 set_preload('pgmq');

@@ -6,6 +6,7 @@ use strict;
 use warnings;
 
 use Exporter 'import';
+use POSIX 'WNOHANG';
 use PostgreSQL::Test::Cluster;
 use PostgreSQL::Test::Utils;
 use Test::More;
@@ -13,7 +14,7 @@ use Time::HiRes qw(time usleep);
 
 our @EXPORT = qw(
   new_node random_seed wait_until queues_are_sound crash end_backend median
-  children_of
+  children_of processes_left
 );
 
 # new_node(NAME, init => [...], conf => 'lines'): a running server with the extension
@@ -75,6 +76,15 @@ sub children_of
 	return map { /^\s*(\d+)\s+$pid\s*$/ ? $1 : () } split /\n/, `ps -A -o pid=,ppid=`;
 }
 
+# Those that have not ended; of one that has, whoever inherited it may not have taken note
+sub processes_left
+{
+	my %pids = map { $_ => 1 } grep { kill(0, $_) } @_;
+
+	return if !%pids;
+	return map { /^\s*(\d+)\s+[^Z\s]/ && $pids{$1} ? $1 : () } split /\n/, `ps -A -o pid=,stat=`;
+}
+
 # kill -9 of all processes of a server at one instant: the postmaster is stopped first so
 # that it neither starts any nor hears of their end
 sub crash
@@ -85,7 +95,10 @@ sub crash
 	kill('STOP', $postmaster) or die "no postmaster";
 	my @children = children_of($postmaster);
 	kill('KILL', @children, $postmaster);
-	wait_until('all processes are gone', sub { !kill(0, @children, $postmaster) });
+	wait_until('all processes are gone', sub {
+		waitpid($postmaster, WNOHANG);    # should it be a child of ours
+		!kill(0, $postmaster) && !processes_left(@children);
+	});
 	$node->{_pid} = undef;
 	return;
 }

@@ -153,7 +153,7 @@ BEGIN
 		WHERE d.refclassid = 'pg_extension'::regclass AND d.deptype = 'e'
 			AND d.refobjid = (SELECT oid FROM pg_extension WHERE extname = 'pgmq')
 			AND (i.type <> 'type' OR i.identity ~ '_(record|result)$')
-		ORDER BY i.type <> 'access method', i.type <> 'function', i.type <> 'table'
+		ORDER BY i.type NOT IN ('access method', 'event trigger'), i.type <> 'function', i.type <> 'table'
 	LOOP
 		EXECUTE format('ALTER EXTENSION pgmq DROP %s %s', o.type, o.identity);
 		EXECUTE format('DROP %s %s CASCADE', o.type, o.identity);

@@ -31,8 +31,10 @@ typedef struct RelationFacts
 	bool		can_ack;		/* fast path: delete */
 	bool		can_archive;	/* fast path: insert into the archive */
 	bool		has_indexes;
-	bool		is_published;	/* changes must be decodable: no leases in place */
-	bool		indexes_leases; /* read_ct, last_read_at or vt: the same */
+	bool		is_published;	/* subscribers see rows as they are stored */
+	bool		publishes_changes;	/* its updates or deletes are published */
+	bool		must_decode_leases; /* and decoded: no leases in place */
+	bool		indexes_leases; /* read_ct, last_read_at or vt: no leases in place */
 	Oid			sequence;		/* of msg_id */
 	char		notify_enabled; /* our notification trigger's tgenabled, or 0
 								 * where there is none, or not just ours */
@@ -41,9 +43,9 @@ typedef struct RelationFacts
 } RelationFacts;
 
 /*
- * Where leases are UPDATEs anyway, rows store real NULLs for last_read_at:
- * subscribers must see them, and a table that becomes a heap table needs no
- * rewrite (am_null.c).
+ * Subscribers are sent rows as they are stored, so those of published tables
+ * store real NULLs for last_read_at.  So do rows whose leases are UPDATEs
+ * anyway: a table that becomes a heap table needs no rewrite (am_null.c).
  */
 static inline bool
 facts_store_nulls(const RelationFacts *facts)
@@ -129,6 +131,7 @@ extern void pgmq_am_store_nulls(Relation rel, BlockNumber start, BlockNumber end
 extern void pgmq_am_store_null(Relation rel, const ItemPointerData *tid);
 
 /* am_row.c */
+extern bool pgmq_am_is_only_locked(HeapTupleHeader header);
 extern RowState pgmq_am_look(Relation rel, const ItemPointerData *tid,
 							 int64 msg_id, bool want_tuple, Row *row);
 extern RowState pgmq_am_look_latest(Relation rel, const ItemPointerData *tid,
@@ -137,7 +140,7 @@ extern bool pgmq_am_find_on_page(Relation rel, Buffer buffer,
 								 const ItemPointerData *tid, HeapTuple tuple);
 
 /* am_lock.c */
-extern void pgmq_am_wait_for(VirtualTransactionId owner);
+extern void pgmq_am_wait_for(const ClaimOwner *owner);
 extern void pgmq_am_pause(void);
 extern TM_Result pgmq_am_delete_tid(Relation rel, ItemPointer tid, CommandId cid,
 									Snapshot crosscheck, bool wait,

@@ -16,12 +16,15 @@
 /* Room for rows under one msg_id; more than one row is rare. */
 #define ROWS_PER_ID 4
 
+/* As the executor says it. */
 static void
-refuse_snapshot_conflict(void)
+refuse_snapshot_conflict(TM_Result result)
 {
 	ereport(ERROR,
 			(errcode(ERRCODE_T_R_SERIALIZATION_FAILURE),
-			 errmsg("could not serialize access due to concurrent update")));
+			 errmsg(result == TM_Deleted ?
+					"could not serialize access due to concurrent delete" :
+					"could not serialize access due to concurrent update")));
 }
 
 /* Can this transaction find messages by id through the ring? */
@@ -77,7 +80,7 @@ typedef enum AckResult
 static AckResult
 resolve_gone(Relation rel, XactQueue *queue, const MessageRef *ref)
 {
-	VirtualTransactionId owner;
+	ClaimOwner	owner;
 	int			message;
 
 	if (ref->slot == 0)
@@ -85,7 +88,7 @@ resolve_gone(Relation rel, XactQueue *queue, const MessageRef *ref)
 	switch (pgmq_xact_claim_any(queue, ref, &message, &owner))
 	{
 		case CLAIM_FOREIGN:
-			pgmq_am_wait_for(owner);
+			pgmq_am_wait_for(&owner);
 			break;
 		case CLAIM_TAKEN:
 			pgmq_xact_forget_row(message);
@@ -111,6 +114,7 @@ delete_ref(Relation rel, XactQueue *queue, const MessageRef *ref, RowSink sink,
 	Lease		lease;
 	const Lease *own;
 	TM_FailureData tmfd;
+	TM_Result	result;
 
 	switch (pgmq_am_look(rel, &tid, ref->msg_id, false, &row))
 	{
@@ -123,9 +127,10 @@ delete_ref(Relation rel, XactQueue *queue, const MessageRef *ref, RowSink sink,
 	}
 	row.tuple = NULL;
 	own = own_lease(queue, &tid, &lease);
-	switch (pgmq_am_delete_tid(rel, &tid, GetCurrentCommandId(true),
-							   InvalidSnapshot, true, false, &tmfd, false,
-							   sink ? &row : NULL))
+	result = pgmq_am_delete_tid(rel, &tid, GetCurrentCommandId(true),
+								InvalidSnapshot, true, false, &tmfd, false,
+								sink ? &row : NULL);
+	switch (result)
 	{
 		case TM_Ok:
 			if (sink != NULL && row.tuple != NULL)
@@ -137,7 +142,7 @@ delete_ref(Relation rel, XactQueue *queue, const MessageRef *ref, RowSink sink,
 		case TM_Updated:
 		case TM_Deleted:
 			if (IsolationUsesXactSnapshot())
-				refuse_snapshot_conflict();
+				refuse_snapshot_conflict(result);
 			return ACK_AGAIN;
 		default:
 			return ACK_NONE;
@@ -254,7 +259,7 @@ extend_claimed(Relation rel, const MessageRef *ref, int message,
 	{
 		case ROW_LIVE:
 			if (IsolationUsesXactSnapshot() && pgmq_xact_is_newer(message))
-				refuse_snapshot_conflict();
+				refuse_snapshot_conflict(TM_Updated);
 			extend_row(rel, message, &row, visible_at, sink, sink_state);
 			return ACK_DONE;
 		case ROW_LOCKED:
@@ -275,7 +280,7 @@ extend_ref(Relation rel, XactQueue *queue, const MessageRef *ref,
 		   TimestampTz visible_at, RowSink sink, void *sink_state)
 {
 	ItemPointerData tid = ref->tid;
-	VirtualTransactionId owner;
+	ClaimOwner	owner;
 	Row			row;
 	int			message;
 
@@ -286,7 +291,7 @@ extend_ref(Relation rel, XactQueue *queue, const MessageRef *ref,
 		case CLAIM_GONE:
 			return ACK_AGAIN;
 		case CLAIM_FOREIGN:
-			pgmq_am_wait_for(owner);
+			pgmq_am_wait_for(&owner);
 			return ACK_AGAIN;
 		case CLAIM_BUSY:
 			pgmq_am_pause();

@@ -10,6 +10,7 @@
  */
 #include "common/compat.h"
 
+#include "access/table.h"
 #include "access/xlog.h"
 #include "am/am.h"
 #include "catalog/pg_am.h"
@@ -267,9 +268,31 @@ compute_queue(Relation rel, RelationFacts *facts)
 		!has_default(rel, ATTNUM_LAST_READ_AT);
 	if (facts->can_send)
 		note_notification(rel, facts);
-	facts->can_read = plain && !facts->is_published &&
+	facts->can_read = plain && !facts->must_decode_leases &&
 		!has_trigger(rel, TRIGGER_TYPE_UPDATE) && !facts->indexes_leases;
 	facts->can_ack = plain && !has_trigger(rel, TRIGGER_TYPE_DELETE);
+}
+
+/*
+ * How rows are stored and leased.  A table that ALTER TABLE fills with the rows
+ * of another is what that one is.  wal_level may be raised later: what rows
+ * store must be right by then, how they are leased is for now.
+ */
+static void
+compute_storage(Relation rel, RelationFacts *facts)
+{
+	Relation	original = rel;
+	PublicationActions actions;
+
+	if (OidIsValid(rel->rd_rel->relrewrite))
+		original = table_open(rel->rd_rel->relrewrite, NoLock);
+	actions = pgmq_published_actions(original);
+	facts->publishes_changes = actions.pubupdate || actions.pubdelete;
+	facts->is_published = facts->publishes_changes || actions.pubinsert;
+	facts->must_decode_leases = facts->publishes_changes && XLogLogicalInfoActive();
+	facts->indexes_leases = facts->is_hot && indexes_a_lease_column(original);
+	if (original != rel)
+		table_close(original, NoLock);
 }
 
 static void
@@ -289,8 +312,7 @@ compute(Relation rel, RelationFacts *facts)
 		indexes = RelationGetIndexList(rel);
 		facts->has_indexes = indexes != NIL;
 		list_free(indexes);
-		facts->is_published = XLogLogicalInfoActive() && pgmq_publishes_changes(rel);
-		facts->indexes_leases = facts->is_hot && indexes_a_lease_column(rel);
+		compute_storage(rel, facts);
 	}
 	compute_queue(rel, facts);
 	facts->can_archive = facts->is_archive && is_plain(rel) &&

@@ -20,9 +20,11 @@
 #include "access/table.h"
 #include "access/tableam.h"
 #include "access/xact.h"
+#include "access/xlog.h"
 #include "access/xloginsert.h"
 #include "am/am.h"
 #include "storage/bufmgr.h"
+#include "utils/inval.h"
 #include "utils/memutils.h"
 #include "utils/snapmgr.h"
 #include "utils/timestamp.h"
@@ -104,7 +106,7 @@ find_leasable(Relation rel, Buffer buffer, XactMessage *message)
 		case TM_Ok:
 			return head;
 		case TM_BeingModified:
-			return HEAP_XMAX_IS_LOCKED_ONLY(tuple.t_data->t_infomask) ? head : NULL;
+			return pgmq_am_is_only_locked(tuple.t_data) ? head : NULL;
 		default:
 			return NULL;
 	}
@@ -182,6 +184,19 @@ write_pages(Relation rel, const int *messages, int n)
 	}
 }
 
+/* Did the message go when this transaction emptied the file in place? */
+static bool
+went_with_file(Relation rel, const XactMessage *message)
+{
+	Row			row;
+	RowState	state;
+
+	if (!message->queue->must_rebuild)
+		return false;
+	state = pgmq_am_look_latest(rel, &message->tid, message->msg_id, false, &row);
+	return state == ROW_GONE || state == ROW_INVISIBLE;
+}
+
 static void
 update_rows(Relation rel, const int *messages, int n)
 {
@@ -191,22 +206,44 @@ update_rows(Relation rel, const int *messages, int n)
 		ItemPointerData tid = pgmq_xact_message(messages[i])->tid;
 		Lease		lease = pgmq_xact_message(messages[i])->lease;
 
+		if (went_with_file(rel, pgmq_xact_message(messages[i])))
+			continue;
 		pgmq_am_lease_by_update(rel, &tid, &lease);
 	}
 	PopActiveSnapshot();
 }
 
 /*
- * In place, unless this transaction has since made that wrong: by an index on
- * a lease column, say, which would keep the old values.
+ * May a lease be written in place, by the latest that is known?  A publication
+ * needs no lock that we would notice, nor does who creates one wait for us.
+ */
+static bool
+may_write_in_place(Relation rel)
+{
+	if (XLogLogicalInfoActive())
+		AcceptInvalidationMessages();
+	return pgmq_am_facts(rel)->can_read;
+}
+
+/*
+ * In place, unless that is wrong since the claim: by an index of our own on a
+ * lease column, which would keep the old values, or by anybody's publication,
+ * whose subscribers would miss the lease.
+ *
+ * Looked at again afterwards: a publication that is unknown even then is
+ * younger than what is on the page, so whoever copies the table for it copies
+ * the lease.
  */
 static void
 write_rows(Relation rel, const int *messages, int n)
 {
-	if (pgmq_am_facts(rel)->can_read)
+	if (may_write_in_place(rel))
+	{
 		write_pages(rel, messages, n);
-	else
-		update_rows(rel, messages, n);
+		if (!XLogLogicalInfoActive() || may_write_in_place(rel))
+			return;
+	}
+	update_rows(rel, messages, n);
 }
 
 /* Has the table our lease columns still, and in our storage? */

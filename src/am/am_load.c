@@ -189,6 +189,17 @@ undo_row(Relation rel, XactQueue *queue, const SlotCopy *copy)
 	pgmq_xact_undo_done();
 }
 
+/*
+ * Has a transaction ended, its callbacks included?  Its lock on its own id is released
+ * after those; until then it comes to settle its messages itself, and what became of
+ * them in between it would not know.
+ */
+static bool
+is_over(TransactionId xid)
+{
+	return !TransactionIdIsInProgress(xid) && pgmq_xid_is_unlocked(xid);
+}
+
 /* A LIMBO slot: if its transaction has ended, the page decides. */
 static void
 settle_limbo_row(Relation rel, XactQueue *queue, const SlotCopy *copy)
@@ -197,7 +208,7 @@ settle_limbo_row(Relation rel, XactQueue *queue, const SlotCopy *copy)
 	Row			row;
 	RowState	state;
 
-	if (TransactionIdIsInProgress(copy->xid))
+	if (!is_over(copy->xid))
 		return;
 	state = pgmq_am_look_latest(rel, &copy->tid, copy->msg_id, true, &row);
 	if (state == ROW_GONE || state == ROW_INVISIBLE)
@@ -274,7 +285,7 @@ pgmq_am_settle_all(Relation rel, XactQueue *queue)
 			undo_row(rel, queue, &copies[i]);
 	} while (n == RING_BATCH_SLOTS);
 	while (TransactionIdIsValid(xid = pgmq_xact_next_limbo_xid(queue, xid)))
-		if (!TransactionIdIsInProgress(xid))
+		if (is_over(xid))
 			settle_limbo_of(rel, queue, xid, copies);
 	pfree(copies);
 }

@@ -28,17 +28,18 @@
 #include "am/am.h"
 #include "storage/bufmgr.h"
 #include "storage/lmgr.h"
+#include "utils/datum.h"
 #include "utils/snapmgr.h"
 
 /* Between two looks at a slot that another backend is busy with. */
 #define BUSY_PAUSE_US 50
 
-/* Wait for the end of the transaction that holds a claim. */
+/* Wait for the end of the transaction, or savepoint, that holds a claim. */
 void
-pgmq_am_wait_for(VirtualTransactionId owner)
+pgmq_am_wait_for(const ClaimOwner *owner)
 {
 	Assert(!pgmq_xact_guard());
-	(void) VirtualXactLock(owner, true);
+	pgmq_xact_wait_for_owner(owner);
 	CHECK_FOR_INTERRUPTS();
 }
 
@@ -69,7 +70,7 @@ fetch_msg_id(Relation rel, ItemPointer tid, int64 *msg_id, bool *is_ours)
 	pgmq_am_row_values(&tuple, RelationGetDescr(rel), msg_id, &lease, &has_msg_id);
 	LockBuffer(buffer, BUFFER_LOCK_SHARE);
 	if ((tuple.t_data->t_infomask & HEAP_XMAX_INVALID) == 0 &&
-		HEAP_XMAX_IS_LOCKED_ONLY(tuple.t_data->t_infomask))
+		pgmq_am_is_only_locked(tuple.t_data))
 	{
 		TransactionId xmax = HeapTupleHeaderGetRawXmax(tuple.t_data);
 
@@ -104,7 +105,7 @@ static bool
 guard_row(Relation rel, XactQueue *queue, ItemPointer tid, int64 msg_id,
 		  LockTupleMode mode, LockWaitPolicy policy)
 {
-	VirtualTransactionId owner;
+	ClaimOwner	owner;
 
 	for (;;)
 	{
@@ -127,7 +128,7 @@ guard_row(Relation rel, XactQueue *queue, ItemPointer tid, int64 msg_id,
 							(errcode(ERRCODE_LOCK_NOT_AVAILABLE),
 							 errmsg("could not obtain lock on row in relation \"%s\"",
 									RelationGetRelationName(rel))));
-				pgmq_am_wait_for(owner);
+				pgmq_am_wait_for(&owner);
 		}
 	}
 }
@@ -164,7 +165,7 @@ pgmq_am_lock_row(Relation rel, ItemPointer tid, LockTupleMode mode)
 }
 
 /*
- * The ring does not know a row that is there.  Its inserter may have committed
+ * The ring does not know a row that is there, or only as LIMBO.  Its inserter may have committed
  * and not yet run its COMMIT callback; if we went on, our change could reach
  * the ring before the row itself does.  A transaction's lock on its own id is
  * released after its callbacks, so wait for that.
@@ -225,7 +226,7 @@ begin_change(RowChange *change, TM_FailureData *tmfd)
 		say_updated_in_place(change->tid, tmfd);
 		return TM_Updated;
 	}
-	if (!pgmq_xact_guard()->has_slot && !pgmq_xact_guard()->is_own &&
+	if (!pgmq_xact_guard()->is_published && !pgmq_xact_guard()->is_own &&
 		change->queue->ring != NULL && !change->has_waited)
 	{
 		pgmq_xact_guard_end(false);
@@ -285,6 +286,80 @@ pgmq_am_delete_tid(Relation rel, ItemPointer tid, CommandId cid,
 	return result;
 }
 
+/* Is a column the same in both rows?  By its bytes, as the heap compares. */
+static bool
+is_same_value(TupleDesc desc, AttrNumber attnum, HeapTuple a, HeapTuple b)
+{
+	Form_pg_attribute attribute = TupleDescAttr(desc, attnum - 1);
+	bool		a_is_null;
+	bool		b_is_null;
+	Datum		a_value = heap_getattr(a, attnum, desc, &a_is_null);
+	Datum		b_value = heap_getattr(b, attnum, desc, &b_is_null);
+
+	if (a_is_null || b_is_null)
+		return a_is_null && b_is_null;
+	return datumIsEqual(a_value, b_value, attribute->attbyval, attribute->attlen);
+}
+
+/* The row lock that an update implies: a stronger one if it changes a key. */
+static LockTupleMode
+mode_of_update(Relation rel, ItemPointer otid, HeapTuple tuple)
+{
+	Bitmapset  *keys = RelationGetIndexAttrBitmap(rel, INDEX_ATTR_BITMAP_KEY);
+	LockTupleMode mode = LockTupleNoKeyExclusive;
+	HeapTupleData old;
+	Buffer		buffer;
+	int			key = -1;
+
+	old.t_self = *otid;
+	if (bms_is_empty(keys) || !heap_fetch(rel, SnapshotAny, &old, &buffer, false))
+		return mode;
+	while ((key = bms_next_member(keys, key)) >= 0)
+		if (!is_same_value(RelationGetDescr(rel), key + FirstLowInvalidHeapAttributeNumber,
+						   &old, tuple))
+			mode = LockTupleExclusive;
+	ReleaseBuffer(buffer);
+	bms_free(keys);
+	return mode;
+}
+
+/* Does anybody lock the row, we ourselves included? */
+static bool
+is_locked(Relation rel, ItemPointer tid, CommandId cid)
+{
+	HeapTupleData tuple;
+	Buffer		buffer;
+	bool		locked;
+
+	tuple.t_self = *tid;
+	if (!heap_fetch(rel, SnapshotAny, &tuple, &buffer, false))
+		return false;
+	LockBuffer(buffer, BUFFER_LOCK_SHARE);
+	locked = HeapTupleSatisfiesUpdate(&tuple, cid, buffer) == TM_BeingModified;
+	UnlockReleaseBuffer(buffer);
+	return locked;
+}
+
+/*
+ * heap_update() asserts that it may wait where the row is locked, were it by ourselves,
+ * and a guard never waits.  So take the lock first where there is one already; it is to
+ * be had at once, or the update has to wait for it without the guard.  TM_Ok: the update
+ * will not wait.
+ */
+static TM_Result
+lock_to_update(RowChange *change, CommandId cid, TM_FailureData *tmfd)
+{
+	HeapTupleData tuple;
+	Buffer		buffer;
+	TM_Result	result;
+
+	tuple.t_self = *change->tid;
+	result = heap_lock_tuple(change->rel, &tuple, cid, change->mode, LockWaitSkip,
+							 false, &buffer, tmfd);
+	ReleaseBuffer(buffer);
+	return result == TM_WouldBlock ? TM_BeingModified : result;
+}
+
 /*
  * Replace the row at otid by a tuple in stored form; see table_tuple_update.
  */
@@ -296,20 +371,27 @@ pgmq_am_update_tid(Relation rel, ItemPointer otid, HeapTuple tuple,
 {
 	RowChange	change = {rel, pgmq_xact_queue(rel), otid, LockTupleNoKeyExclusive, wait, must_recheck};
 	bool		has_msg_id;
+	bool		has_lock;
 	int64		msg_id;
 	Lease		values;
 	TM_Result	result;
 
 	*update_indexes = TU_None;
 	*lockmode = LockTupleExclusive;
+	if (change.queue != NULL)
+		change.mode = mode_of_update(rel, otid, tuple);
 	do
 	{
 		result = begin_change(&change, tmfd);
 		if (result != TM_Ok)
 			return result;
-		result = pgmq_heap_update(rel, otid, tuple, cid, crosscheck,
-								  wait && (!change.is_guarded || change.is_locked),
-								  tmfd, lockmode, update_indexes);
+		has_lock = change.is_guarded && is_locked(rel, otid, cid);
+		if (has_lock)
+			result = lock_to_update(&change, cid, tmfd);
+		if (result == TM_Ok)
+			result = pgmq_heap_update(rel, otid, tuple, cid, crosscheck,
+									  has_lock || (wait && !change.is_guarded),
+									  tmfd, lockmode, update_indexes);
 		if (change.is_guarded)
 			pgmq_xact_guard_end(result == TM_Ok);
 	} while (wait_for_row(&change, result));

@@ -127,9 +127,9 @@ pgmq_am_present(Relation rel, TupleTableSlot *slot)
 }
 
 /*
- * The form in which a row is stored: last_read_at never null, unless this
- * table's leases are UPDATEs anyway.  Returns the tuple itself where nothing
- * changes, else a palloc'd copy.
+ * The form in which a row is stored: last_read_at never null, unless the table
+ * is published or this table's leases are UPDATEs anyway.  Returns the tuple
+ * itself where nothing changes, else a palloc'd copy.
  */
 HeapTuple
 pgmq_am_stored_form(Relation rel, HeapTuple tuple)

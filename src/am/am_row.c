@@ -15,6 +15,24 @@
 #include "utils/snapmgr.h"
 
 /*
+ * Is xmax nothing but row locks?  Those of an aborted (sub)transaction's update or
+ * delete do not lapse with it where others, or the rest of its own transaction,
+ * locked the row too: it stays a member of their multixact.
+ */
+bool
+pgmq_am_is_only_locked(HeapTupleHeader header)
+{
+	TransactionId xid;
+
+	if (HEAP_XMAX_IS_LOCKED_ONLY(header->t_infomask))
+		return true;
+	if ((header->t_infomask & HEAP_XMAX_IS_MULTI) == 0)
+		return false;
+	xid = HeapTupleGetUpdateXid(header);
+	return !TransactionIdIsInProgress(xid) && !TransactionIdDidCommit(xid);
+}
+
+/*
  * Does another transaction lock the row, or change it?  *only_key_share: if it
  * does, its lock is one that an update of other columns does not mind.
  */
@@ -27,8 +45,8 @@ is_held_by_others(HeapTuple tuple, bool *only_key_share)
 	int			n;
 	bool		held = false;
 
-	*only_key_share = HEAP_XMAX_IS_LOCKED_ONLY(infomask);
-	if (!HEAP_XMAX_IS_LOCKED_ONLY(infomask))
+	*only_key_share = pgmq_am_is_only_locked(tuple->t_data);
+	if (!*only_key_share)
 		return true;
 	if ((infomask & HEAP_XMAX_IS_MULTI) == 0)
 	{

@@ -37,6 +37,11 @@ pgmq_text_or_null(FunctionCallInfo fcinfo, int position)
 	return PG_ARGISNULL(position) ? NULL : PG_GETARG_TEXT_PP(position);
 }
 
+/* publication.c */
+extern void pgmq_publication_init(void);
+extern bool pgmq_is_replicated(Relation rel);
+extern void pgmq_make_replicable(Oid relid);
+
 /* queue_name.c */
 extern char *pgmq_table_name(text *queue_name, char prefix);
 extern void pgmq_check_name_length(text *queue_name);
@@ -50,6 +55,7 @@ extern void pgmq_open_queue(FunctionCallInfo fcinfo, int argument, char prefix,
 extern void pgmq_open_queue_named(text *queue_name, char prefix, LOCKMODE lockmode,
 								  const NeededRights *rights, QueueTable *queue);
 extern void pgmq_close_queue(QueueTable *queue);
+extern void pgmq_check_can_delete(const QueueTable *queue);
 extern void pgmq_check_rights(Relation rel, LOCKMODE lockmode,
 							  const NeededRights *rights);
 extern const NeededRights pgmq_rights_send;

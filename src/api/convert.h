@@ -31,6 +31,7 @@ extern Oid	pgmq_heap_index(Oid relid, HeapIndex which);
 extern bool pgmq_has_primary_key(Oid relid);
 extern bool pgmq_drop_spare_indexes(Oid relid);
 extern void pgmq_drop_heap_indexes(Oid relid);
+extern void pgmq_add_key(Oid relid);
 extern bool pgmq_add_heap_indexes(Oid relid);
 
 /* convert_storage.c: one access method or the other */
@@ -39,7 +40,7 @@ extern void pgmq_rewrite_as_heap(Oid relid);
 extern void pgmq_declare_heap(Oid relid);
 
 /* convert_lock.c */
-extern Oid	pgmq_lock_to_convert(const char *table);
+extern Oid	pgmq_lock_to_convert(const char *schema, const char *table);
 
 /* convert_online.c */
 extern bool pgmq_convert_online(const char *table, Oid relid);

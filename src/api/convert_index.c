@@ -11,6 +11,7 @@
 #include "common/compat.h"
 
 #include "access/htup_details.h"
+#include "access/table.h"
 #include "access/xlog.h"
 #include "api/convert.h"
 #include "catalog/index.h"
@@ -75,13 +76,16 @@ pgmq_has_primary_key(Oid relid)
 	return primary_keys(relid) != NIL;
 }
 
-/* Where changes are decoded, subscribers need the key (as in fn_queue.c). */
+/* Where changes are decoded, or applied, the key is needed (as in fn_queue.c). */
 static bool
 needs_key(Oid relid)
 {
-	return XLogLogicalInfoActive() ||
-		pgmq_texts_about("SELECT '' FROM pg_class WHERE oid = $1 AND relreplident = 'i'",
-						 relid) != NIL;
+	Relation	rel = table_open(relid, NoLock);
+	bool		is_needed = XLogLogicalInfoActive() || pgmq_is_replicated(rel) ||
+		rel->rd_rel->relreplident == REPLICA_IDENTITY_INDEX;
+
+	table_close(rel, NoLock);
+	return is_needed;
 }
 
 static void
@@ -117,9 +121,12 @@ pgmq_drop_heap_indexes(Oid relid)
 					 pgmq_qualified_table(relid), (char *) linitial(keys));
 }
 
-/* The primary key, of a spare index where there is one. */
-static void
-add_key(Oid relid)
+/*
+ * Add the primary key, of a spare index where there is one.  The caller holds
+ * ACCESS EXCLUSIVE.
+ */
+void
+pgmq_add_key(Oid relid)
 {
 	Oid			spare = pgmq_heap_index(relid, INDEX_KEY);
 	const char *name = quote_identifier(pgmq_heap_index_name(relid, INDEX_KEY));
@@ -145,7 +152,7 @@ pgmq_add_heap_indexes(Oid relid)
 
 	if (!pgmq_has_primary_key(relid))
 	{
-		add_key(relid);
+		pgmq_add_key(relid);
 		is_complete = false;
 	}
 	if (OidIsValid(vt) && !get_index_isvalid(vt))

@@ -24,16 +24,16 @@
 
 /* Find the table and lock it, after checking that the caller owns it. */
 static Oid
-lock_table(const char *table)
+lock_table(const char *schema, const char *table)
 {
-	return RangeVarGetRelidExtended(makeRangeVar("pgmq", pstrdup(table), -1),
+	return RangeVarGetRelidExtended(makeRangeVar(pstrdup(schema), pstrdup(table), -1),
 									AccessExclusiveLock, 0,
 									RangeVarCallbackOwnsRelation, NULL);
 }
 
 /* The same, waiting for at most so long: then InvalidOid, and nothing is held. */
 static Oid
-lock_table_within(const char *table, int wait_ms)
+lock_table_within(const char *schema, const char *table, int wait_ms)
 {
 	MemoryContext context = CurrentMemoryContext;
 	ResourceOwner owner = CurrentResourceOwner;
@@ -47,7 +47,7 @@ lock_table_within(const char *table, int wait_ms)
 
 		(void) set_config_option("lock_timeout", psprintf("%d", wait_ms), PGC_USERSET,
 								 PGC_S_SESSION, GUC_ACTION_SAVE, true, 0, false);
-		relid = lock_table(table);
+		relid = lock_table(schema, table);
 		AtEOXact_GUC(true, guc_level);
 		ReleaseCurrentSubTransaction();
 	}
@@ -74,20 +74,20 @@ lock_table_within(const char *table, int wait_ms)
 }
 
 /*
- * Lock table q_x of schema pgmq, after checking that the caller owns it.
- * Errors: 42P01, 42501, 55P03.
+ * Lock a table, after checking that the caller owns it.  Errors: 42P01, 42501,
+ * 55P03.
  */
 Oid
-pgmq_lock_to_convert(const char *table)
+pgmq_lock_to_convert(const char *schema, const char *table)
 {
 	Oid			relid = InvalidOid;
 
 	if (LockTimeout > 0)
-		return lock_table(table);
+		return lock_table(schema, table);
 	for (int wait_ms = FIRST_LOCK_WAIT_MS; !OidIsValid(relid);
 		 wait_ms = Min(wait_ms * 2, MAX_LOCK_WAIT_MS))
 	{
-		relid = lock_table_within(table, wait_ms);
+		relid = lock_table_within(schema, table, wait_ms);
 		if (OidIsValid(relid))
 			break;
 		(void) WaitLatch(MyLatch, WL_LATCH_SET | WL_TIMEOUT | WL_EXIT_ON_PM_DEATH,

@@ -430,7 +430,7 @@ switch_to_heap(Job *job, Oid vt_index)
 
 	pgstat_report_activity(STATE_RUNNING, psprintf("switching %s to heap storage", job->table));
 	begin_step();
-	if (pgmq_lock_to_convert(job->table) != job->relid)
+	if (pgmq_lock_to_convert("pgmq", job->table) != job->relid)
 		ereport(ERROR,
 				(errcode(ERRCODE_UNDEFINED_TABLE),
 				 errmsg("table \"%s\" was replaced by another while it was converted", job->table)));

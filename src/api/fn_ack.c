@@ -105,6 +105,7 @@ delete_ids(FunctionCallInfo fcinfo, const IdList *list, RowsOut *out, int64 *n_d
 	{
 		rest.n = 0;
 		rest.ids = NULL;
+		pgmq_check_can_delete(&queue);
 		*n_deleted = delete_fast(&queue, list, out, &rest);
 	}
 	if (rest.n > 0)
@@ -263,6 +264,7 @@ archive_ids(FunctionCallInfo fcinfo, const IdList *list, RowsOut *out, int64 *n_
 	{
 		rest.n = 0;
 		rest.ids = NULL;
+		pgmq_check_can_delete(&queue);
 		*n_archived = archive_fast(&queue, &archive, list, out, &rest);
 	}
 	if (rest.n > 0)

@@ -125,7 +125,7 @@ pgmq_convert_queue(PG_FUNCTION_ARGS)
 
 	if (!to_hot && pgmq_convert_online(table, relid))
 		PG_RETURN_VOID();
-	relid = pgmq_lock_to_convert(table);
+	relid = pgmq_lock_to_convert("pgmq", table);
 
 	guc_level = pgmq_use_safe_search_path();
 	convert(relid, to_hot, text_to_cstring(PG_GETARG_TEXT_PP(0)));

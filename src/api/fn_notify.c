@@ -271,6 +271,8 @@ pgmq_update_notify_insert(PG_FUNCTION_ARGS)
 		ereport(ERROR,
 				(errcode(ERRCODE_RAISE_EXCEPTION),
 				 errmsg("Queue \"%s\" does not exist. Create the queue first using pgmq.create()", name)));
+	/* The table is unlogged: on a standby not even a look at it is possible. */
+	PreventCommandDuringRecovery("UPDATE");
 	if (!has_row("SELECT true FROM pgmq.notify_insert_throttle "
 				 "WHERE queue_name OPERATOR(pg_catalog.=) $1", fcinfo))
 		ereport(ERROR,

@@ -55,7 +55,7 @@ wants_hot_storage(void)
 /*
  * A hot queue has no index: msg_id comes from its sequence, and the ring finds
  * rows by it.  Where changes are decoded logically it gets its primary key,
- * because subscribers need a replica identity.
+ * because subscribers need a replica identity (and see publication.c).
  */
 static void
 create_queue_table(const char *table, bool is_hot, bool is_unlogged)
@@ -155,6 +155,8 @@ create_queue(FunctionCallInfo fcinfo, bool is_unlogged)
 	existed = OidIsValid(pgmq_table_oid(table));
 	create_queue_table(table, wants_hot_storage(), is_unlogged);
 	create_archive_table(archive);
+	if (!existed && pgmq_table_is_hot(table))
+		pgmq_make_replicable(pgmq_table_oid(table));
 	index_vt(table, existed);
 	pgmq_index_archive(queue_name, archive);
 	pgmq_insert_meta(queue_name, false, is_unlogged);

@@ -12,6 +12,7 @@
 #include "access/relation.h"
 #include "access/table.h"
 #include "access/xact.h"
+#include "access/xlog.h"
 #include "api/api.h"
 #include "catalog/namespace.h"
 #include "common/settings.h"
@@ -20,6 +21,7 @@
 #include "parser/scansup.h"
 #include "utils/acl.h"
 #include "utils/builtins.h"
+#include "utils/inval.h"
 #include "utils/lsyscache.h"
 #include "utils/rls.h"
 
@@ -177,6 +179,8 @@ pgmq_open_queue_named(text *queue_name, char prefix, LOCKMODE lockmode,
 	name = makeRangeVar("pgmq", table, -1);
 	queue->rel = table_open(RangeVarGetRelid(name, lockmode, false), NoLock);
 	pgmq_check_rights(queue->rel, lockmode, rights);
+	if (XLogLogicalInfoActive())
+		AcceptInvalidationMessages();	/* publishing locks nobody out */
 	queue->facts = pgmq_am_facts(queue->rel);
 	if (queue->facts->is_hot)
 		explain_slowness(queue->rel);
@@ -192,6 +196,17 @@ pgmq_open_queue(FunctionCallInfo fcinfo, int argument, char prefix,
 {
 	pgmq_open_queue_named(PG_ARGISNULL(argument) ? NULL : PG_GETARG_TEXT_PP(argument),
 						  prefix, lockmode, rights, queue);
+}
+
+/*
+ * A delete that subscribers could not follow is refused, as the executor does;
+ * the fast path has none.
+ */
+void
+pgmq_check_can_delete(const QueueTable *queue)
+{
+	if (queue->facts->must_decode_leases)
+		CheckCmdReplicaIdentity(queue->rel, CMD_DELETE);
 }
 
 /* Close; the lock stays until the transaction ends. */

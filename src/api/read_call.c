@@ -86,6 +86,8 @@ read_once(QueueTable *queue, const ReadArgs *args, RowsOut *out, bool *met_locke
 	*by_ring = false;
 	if (!is_fast(queue, args))
 		return read_by_sql(queue, args, args->verb, 0, out);
+	if (args->is_pop)
+		pgmq_check_can_delete(queue);
 	request.max_rows = !args->qty_is_null ? args->qty :
 		(args->null_is_none ? 0 : PG_INT64_MAX);
 	request.vt_seconds = args->vt_seconds;

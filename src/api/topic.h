@@ -15,6 +15,13 @@ typedef struct TopicQueues
 	int			capacity;
 } TopicQueues;
 
+/* A row of pgmq.topic_bindings; name is NULL where the row's is. */
+typedef struct TopicBinding
+{
+	text	   *regex;
+	text	   *name;
+} TopicBinding;
+
 /* What words of keys and patterns are made of: ASCII, whatever the locale. */
 static inline bool
 pgmq_is_topic_character(char c)
@@ -26,6 +33,10 @@ pgmq_is_topic_character(char c)
 /* topic_check.c */
 extern void pgmq_check_routing_key(text *routing_key);
 extern void pgmq_check_topic_pattern(text *pattern);
+
+/* topic_cache.c */
+extern bool pgmq_cached_bindings(Relation rel, AttrNumber regex, AttrNumber name,
+								 Snapshot snapshot, const TopicBinding **bindings, int *n);
 
 /* topic_match.c */
 extern void pgmq_find_topic_queues(text *routing_key, TopicQueues *queues);

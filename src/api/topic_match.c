@@ -7,14 +7,12 @@
  *	  SELECT DISTINCT queue_name FROM pgmq.topic_bindings
  *	  WHERE routing_key ~ compiled_regex ORDER BY queue_name
  *
- * under the caller's snapshot and rights.  Nothing about the bindings is kept
- * between calls: users may change the table by plain SQL, roll that back, or
- * look at it through an older snapshot, and no cache that knows less than the
- * rows' own xmin and xmax could follow.  What costs in that query is not the
- * scan but the executor around it and compiling regular expressions, of which
- * the server keeps only a few.  So the table is scanned without an executor,
- * and expressions of the form that the table's generated column gives them are
- * matched as they stand; any other goes to the server's own matcher.
+ * under the caller's snapshot and rights.  What costs in that query is the
+ * executor and compiling regular expressions, of which the server keeps only a
+ * few.  So the rows are kept while their pages stay as they are (topic_cache.c),
+ * or scanned without an executor, and expressions of the form that the table's
+ * generated column gives them are matched as they stand; any other goes to the
+ * server's own matcher.
  *
  * Where reading the table takes more than a scan (row security, a view or
  * children in its place, other columns) the query above runs.
@@ -180,6 +178,7 @@ typedef struct BindingsTable
 	Form_pg_attribute regex;
 } BindingsTable;
 
+/* A binding matches; its queue's name is copied. */
 static void
 add_queue(TopicQueues *queues, Datum name, bool isnull)
 {
@@ -312,8 +311,41 @@ can_scan(const BindingsTable *table)
 		 check_enable_rls(RelationGetRelid(rel), InvalidOid, false) != RLS_ENABLED);
 }
 
+/* The same from what was kept of it; false: it must be scanned. */
+static bool
+use_cached_bindings(const BindingsTable *table, KeyWalk *walk, TopicQueues *queues)
+{
+	const TopicBinding *bindings;
+	int			n;
+
+	if (!pgmq_cached_bindings(table->rel, table->regex->attnum, table->name->attnum,
+							  GetActiveSnapshot(), &bindings, &n))
+		return false;
+	for (int i = 0; i < n; i++)
+		if (matches(walk, bindings[i].regex, table->regex->attcollation))
+			add_queue(queues, PointerGetDatum(bindings[i].name), bindings[i].name == NULL);
+	return true;
+}
+
+/* In builds with assertions: what was kept is what a scan finds. */
 static void
-scan_with_new_snapshot(const BindingsTable *table, text *routing_key, TopicQueues *queues)
+assert_as_scanned(const BindingsTable *table, KeyWalk *walk, TopicQueues *queues)
+{
+#ifdef USE_ASSERT_CHECKING
+	Oid			collation = table->name->attcollation;
+	TopicQueues scanned = {NULL, 0, 0};
+
+	scan_bindings(table, walk, &scanned);
+	sort_queues(&scanned, collation);
+	sort_queues(queues, collation);
+	Assert(scanned.n == queues->n);
+	for (int i = 0; i < scanned.n; i++)
+		Assert(compare_names(&scanned.names[i], &queues->names[i], &collation) == 0);
+#endif
+}
+
+static void
+find_with_new_snapshot(const BindingsTable *table, text *routing_key, TopicQueues *queues)
 {
 	static const char *const columns[] = {"queue_name", "compiled_regex", NULL};
 	static const NeededRights rights = {ACL_SELECT, columns, NULL, NULL};
@@ -326,7 +358,10 @@ scan_with_new_snapshot(const BindingsTable *table, text *routing_key, TopicQueue
 	/* As any statement of a volatile function: see all that came before. */
 	CommandCounterIncrement();
 	PushActiveSnapshot(GetTransactionSnapshot());
-	scan_bindings(table, &walk, queues);
+	if (use_cached_bindings(table, &walk, queues))
+		assert_as_scanned(table, &walk, queues);
+	else
+		scan_bindings(table, &walk, queues);
 	PopActiveSnapshot();
 	sort_queues(queues, table->name->attcollation);
 }
@@ -348,7 +383,7 @@ pgmq_find_topic_queues(text *routing_key, TopicQueues *queues)
 	table.regex = text_column(RelationGetDescr(table.rel), "compiled_regex");
 	memset(queues, 0, sizeof(TopicQueues));
 	if (can_scan(&table))
-		scan_with_new_snapshot(&table, routing_key, queues);
+		find_with_new_snapshot(&table, routing_key, queues);
 	else
 		query_bindings(routing_key, queues);
 	table_close(table.rel, NoLock);

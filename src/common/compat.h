@@ -25,6 +25,7 @@
 #include "miscadmin.h"
 #include "nodes/makefuncs.h"
 #include "pgstat.h"
+#include "storage/lmgr.h"
 #include "storage/lock.h"
 #include "storage/proc.h"
 #include "catalog/pg_publication.h"
@@ -73,6 +74,17 @@ pgmq_decode_datetime(char **fields, int *types, int n_fields, int *type,
 #endif
 }
 
+/* Has a transaction released the lock on its own id? */
+static inline bool
+pgmq_xid_is_unlocked(TransactionId xid)
+{
+#if PG_VERSION_NUM >= 180000
+	return ConditionalXactLockTableWait(xid, false);
+#else
+	return ConditionalXactLockTableWait(xid);
+#endif
+}
+
 /* What tuple_update says about indexes. */
 #if PG_VERSION_NUM < 160000
 typedef bool TU_UpdateIndexes;
@@ -87,9 +99,11 @@ typedef bool TU_UpdateIndexes;
 #if PG_VERSION_NUM >= 170000
 #define PGMQ_MY_PROC_NUMBER ((int) MyProcNumber)
 #define PGMQ_MY_VXID(result) GET_VXID_FROM_PGPROC(result, *MyProc)
+#define PGMQ_VXID_BACKEND(vxid) ((uint32) (vxid).procNumber)
 #else
 #define PGMQ_MY_PROC_NUMBER (MyProc->pgprocno)
 #define PGMQ_MY_VXID(result) GET_VXID_FROM_PGPROC(result, *MyProc)
+#define PGMQ_VXID_BACKEND(vxid) ((uint32) (vxid).backendId)
 #endif
 
 /*
@@ -191,19 +205,17 @@ pgmq_notify_wait_event(void)
 #endif
 }
 
-/* Does a publication cover the table for update or delete? */
-static inline bool
-pgmq_publishes_changes(Relation rel)
+/* What publications do with the table's rows, all of them together. */
+static inline PublicationActions
+pgmq_published_actions(Relation rel)
 {
 #if PG_VERSION_NUM >= 150000
 	PublicationDesc desc;
 
 	RelationBuildPublicationDesc(rel, &desc);
-	return desc.pubactions.pubupdate || desc.pubactions.pubdelete;
+	return desc.pubactions;
 #else
-	PublicationActions *actions = GetRelationPublicationActions(rel);
-
-	return actions->pubupdate || actions->pubdelete;
+	return *GetRelationPublicationActions(rel);
 #endif
 }
 

@@ -24,6 +24,7 @@
 
 #include "access/htup_details.h"
 #include "datatype/timestamp.h"
+#include "shmem/claim_owner.h"
 #include "storage/condition_variable.h"
 #include "storage/itemptr.h"
 #include "storage/lwlock.h"
@@ -90,8 +91,15 @@ typedef enum SlotStage
 {
 	STAGE_LOOKING = 0,			/* the page is still to be asked */
 	STAGE_LEASED,
-	STAGE_EXTENDED				/* by set_vt, so key share locks pass */
+	STAGE_EXTENDED,				/* by set_vt, so key share locks pass */
+	STAGE_UNCLAIMED				/* DELETING only: without a claim, so that a
+								 * savepoint's rollback frees the message */
 } SlotStage;
+
+/* With the stage: held by a savepoint that was open then, not by all of the
+ * transaction. */
+#define STAGE_BITS 0x03
+#define STAGE_IN_SAVEPOINT 0x80
 
 /* Where a new ring's lease_seq starts. */
 #define RING_FIRST_SEQ 1
@@ -124,7 +132,7 @@ typedef struct RingSlot
 	uint32		tree:3;			/* SlotTree holding by_order */
 	uint32		limbo_insert:1; /* LIMBO: the row itself is not committed */
 	uint32		lockers:6;		/* plain SQL now taking the row's lock */
-	uint8		stage;			/* CLAIMED: SlotStage */
+	uint8		stage;			/* CLAIMED, DELETING: SlotStage, IN_SAVEPOINT */
 	union
 	{
 		struct
@@ -170,6 +178,9 @@ typedef struct Ring
 	bool		must_discard;	/* rebuild: forget READY and WAITING first */
 	bool		must_rescan;	/* the scan under way does not count */
 	bool		is_grouped;		/* has served grouped reads: keeps groups */
+	pg_atomic_uint32 scan_seq;	/* bumped when a scan ends; writer: under L4;
+								 * who compares it later tolerates an older
+								 * value: it doubts what it need not */
 	ConditionVariable phase_changed;
 
 	uint32		roots[N_SLOT_TREES];
@@ -313,13 +324,28 @@ extern void pgmq_wake_all(WakeList *wake);
 
 /* Per backend: whom to wait for when its claim is in the way. */
 extern void pgmq_backend_set_vxid(void);
-extern VirtualTransactionId pgmq_backend_vxid(uint32 proc_number);
+extern void pgmq_backend_set_savepoint(SubTransactionId subid);
+extern bool pgmq_backend_in_savepoint(uint32 proc_number);
+extern ClaimOwner pgmq_ring_owner(uint32 slot);
 
 static inline RingSlot *
 ring_slot(uint32 slot)
 {
 	Assert(slot != 0);
 	return &pgmq_slots[slot];
+}
+
+static inline SlotStage
+slot_stage(uint32 slot)
+{
+	return (SlotStage) (ring_slot(slot)->stage & STAGE_BITS);
+}
+
+/* The stage alone; whether the slot is held by a savepoint stays. */
+static inline void
+set_slot_stage(uint32 slot, SlotStage stage)
+{
+	ring_slot(slot)->stage = (uint8) ((ring_slot(slot)->stage & ~STAGE_BITS) | stage);
 }
 
 static inline void

@@ -16,13 +16,16 @@ typedef union PaddedRing
 } PaddedRing;
 
 /*
- * One per backend.  `vxid` is written by its backend before it publishes a
- * claim under L4 and read by others under the same L4; the rest is guarded by
- * the L4 of the ring waited for.
+ * One per backend.  `vxid` and `subid` are written by its backend before it
+ * publishes a claim under L4 and read by others under the same L4; subid is also
+ * written when savepoints end, without a lock, and readers tolerate an older
+ * value: who waits for a savepoint that has ended looks again at once.  The
+ * rest is guarded by the L4 of the ring waited for.
  */
 typedef struct RingBackend
 {
 	VirtualTransactionId vxid;
+	SubTransactionId subid;		/* innermost open savepoint that holds claims */
 	int			waits_for;		/* index of the ring, or -1 */
 	uint64		seen_ready_seq; /* ring's ready_seq when it last looked */
 	bool		met_locked;		/* it knows of locked rows and looks again by

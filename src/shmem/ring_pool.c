@@ -78,6 +78,7 @@ init_shared(void)
 		LWLockInitialize(&ring->lock, pgmq_shared->ring_tranche);
 		ConditionVariableInit(&ring->phase_changed);
 		pg_atomic_init_u32(&ring->n_undo, 0);
+		pg_atomic_init_u32(&ring->scan_seq, 0);
 		pg_atomic_init_u64(&ring->high_id, 0);
 	}
 	for (int i = 0; i < pgmq_shared->n_backends; i++)

@@ -261,8 +261,13 @@ pgmq_ring_hold(Ring *ring, uint32 slot, SlotState state, uint32 owner)
 	if (s->tree != TREE_WAITING)
 		leave_tree(ring, slot);
 	leave_limbo(ring, slot);
+	if (state == SLOT_CLAIMED || s->state == SLOT_CLAIMED)
+		s->stage = STAGE_LEASED;
+	else if (s->state != SLOT_DELETING)
+		s->stage = STAGE_UNCLAIMED;
 	s->state = state;
-	s->stage = STAGE_LEASED;
+	s->stage = (s->stage & STAGE_BITS) |
+		(pgmq_backend_in_savepoint(owner) ? STAGE_IN_SAVEPOINT : 0);
 	s->u.o.owner = owner;
 	pgmq_group_update(ring, slot);
 }

@@ -175,14 +175,33 @@ void
 pgmq_backend_set_vxid(void)
 {
 	PGMQ_MY_VXID(pgmq_shared->backends[PGMQ_MY_PROC_NUMBER].vxid);
+	pgmq_backend_set_savepoint(InvalidSubTransactionId);
+}
+
+void
+pgmq_backend_set_savepoint(SubTransactionId subid)
+{
+	pgmq_shared->backends[PGMQ_MY_PROC_NUMBER].subid = subid;
+}
+
+/* Does a savepoint of the backend hold claims? */
+bool
+pgmq_backend_in_savepoint(uint32 proc_number)
+{
+	return pgmq_shared->backends[proc_number].subid != InvalidSubTransactionId;
 }
 
 /*
- * The virtual transaction of the owner of a CLAIMED or DELETING slot.  Caller
- * holds the L4 under which it read the slot.
+ * Who holds a CLAIMED or DELETING slot.  Caller holds the L4 under which it
+ * read the slot.
  */
-VirtualTransactionId
-pgmq_backend_vxid(uint32 proc_number)
+ClaimOwner
+pgmq_ring_owner(uint32 slot)
 {
-	return pgmq_shared->backends[proc_number].vxid;
+	RingBackend *backend = &pgmq_shared->backends[ring_slot(slot)->u.o.owner];
+	ClaimOwner	owner = {backend->vxid, InvalidSubTransactionId};
+
+	if (ring_slot(slot)->stage & STAGE_IN_SAVEPOINT)
+		owner.subid = *(volatile SubTransactionId *) &backend->subid;
+	return owner;
 }

@@ -18,6 +18,7 @@
 
 #include "common/compat.h"
 #include "common/queue_row.h"
+#include "shmem/claim_owner.h"
 #include "shmem/throttle.h"
 #include "storage/itemptr.h"
 
@@ -43,6 +44,8 @@ typedef struct XactQueue
 	uint64		seen_ready_seq; /* ring's ready_seq before the last read */
 	uint64		seen_refused_seq;	/* and its refused_seq */
 	uint64		own_refusals;	/* bumps of that that we caused since */
+	uint32		scan_seq;		/* ring's before what we sent was visible */
+	bool		has_scan_seq;	/* there was a ring then */
 	bool		is_collapsed;	/* stopped tracking: too many messages */
 	bool		must_rebuild;	/* its ring must be rebuilt after commit */
 	bool		drop_at_commit; /* storage goes away if we commit */
@@ -153,7 +156,7 @@ typedef enum ClaimResult
 } ClaimResult;
 
 extern ClaimResult pgmq_xact_claim_any(XactQueue *queue, const MessageRef *ref,
-									   int *message, VirtualTransactionId *owner);
+									   int *message, ClaimOwner *owner);
 
 /*
  * The guard around a heap operation that locks, deletes or updates one row:
@@ -164,6 +167,8 @@ typedef struct RowGuard
 {
 	bool		is_active;
 	bool		has_slot;
+	bool		is_published;	/* it has, and the row's inserter need not come
+								 * to publish it any more */
 	bool		is_own;			/* we inserted or claimed the row */
 	bool		is_newer;		/* leased since we first saw the queue */
 	XactQueue  *queue;
@@ -174,9 +179,12 @@ typedef struct RowGuard
 extern ClaimResult pgmq_xact_guard_begin(XactQueue *queue, int64 msg_id,
 										 const ItemPointerData *tid,
 										 LockTupleMode mode,
-										 VirtualTransactionId *owner);
+										 ClaimOwner *owner);
 extern const RowGuard *pgmq_xact_guard(void);
 extern void pgmq_xact_guard_end(bool is_deleted);
+
+/* xact_owner.c */
+extern void pgmq_xact_wait_for_owner(const ClaimOwner *owner);
 
 /* xact_group.c */
 extern bool pgmq_xact_groups_are_exact(XactQueue *queue, TimestampTz now);

@@ -23,17 +23,6 @@
 #include "utils/timestamp.h"
 #include "xact/xact_internal.h"
 
-/* Our claims name us; say who that is before the first of a transaction. */
-void
-pgmq_xact_publish_vxid(void)
-{
-	if (!pgmq_xact.has_vxid)
-	{
-		pgmq_backend_set_vxid();
-		pgmq_xact.has_vxid = true;
-	}
-}
-
 /*
  * The slot of a message as far as we still hold it, or 0.  A slot we claimed
  * but found unfit can be withdrawn by the transaction that deleted the row,
@@ -231,7 +220,7 @@ void
 pgmq_xact_hold_to_look(Ring *ring, uint32 slot)
 {
 	pgmq_ring_hold(ring, slot, SLOT_CLAIMED, PGMQ_MY_PROC_NUMBER);
-	ring_slot(slot)->stage = STAGE_LOOKING;
+	set_slot_stage(slot, STAGE_LOOKING);
 }
 
 /*
@@ -251,7 +240,7 @@ pgmq_xact_take_ready(XactQueue *queue, ReadyCursor *cursor, TimestampTz now,
 	RingRef		refs[64];
 	int			taken = 0;
 
-	pgmq_xact_publish_vxid();
+	pgmq_xact_publish_owner();
 	pgmq_xact_mature(queue, now);
 	while (taken < max)
 	{
@@ -356,7 +345,7 @@ pgmq_xact_take_ref(XactQueue *queue, const MessageRef *ref, int *message, bool *
 	RingRef		current;
 	bool		taken;
 
-	pgmq_xact_publish_vxid();
+	pgmq_xact_publish_owner();
 	pgmq_xact_make_room(1);
 	ring_lock(ring, LW_EXCLUSIVE);
 	taken = ref_is_current(ring, ref, &current) && current.state == SLOT_READY;
@@ -376,7 +365,7 @@ is_being_looked_at(uint32 slot)
 {
 	RingSlot   *s = ring_slot(slot);
 
-	return s->state == SLOT_CLAIMED && s->stage == STAGE_LOOKING &&
+	return s->state == SLOT_CLAIMED && slot_stage(slot) == STAGE_LOOKING &&
 		s->u.o.owner != PGMQ_MY_PROC_NUMBER;
 }
 
@@ -386,7 +375,7 @@ is_being_looked_at(uint32 slot)
  */
 ClaimResult
 pgmq_xact_claim_any(XactQueue *queue, const MessageRef *ref, int *message,
-					VirtualTransactionId *owner)
+					ClaimOwner *owner)
 {
 	Ring	   *ring = queue->ring;
 	RingRef		current;
@@ -398,7 +387,7 @@ pgmq_xact_claim_any(XactQueue *queue, const MessageRef *ref, int *message,
 		*message = known;
 		return CLAIM_TAKEN;
 	}
-	pgmq_xact_publish_vxid();
+	pgmq_xact_publish_owner();
 	pgmq_xact_make_room(1);
 	ring_lock(ring, LW_EXCLUSIVE);
 	if (!ref_is_current(ring, ref, &current))
@@ -408,7 +397,7 @@ pgmq_xact_claim_any(XactQueue *queue, const MessageRef *ref, int *message,
 	else if (current.state == SLOT_CLAIMED || current.state == SLOT_DELETING)
 	{
 		result = CLAIM_FOREIGN;
-		*owner = pgmq_backend_vxid(current.owner);
+		*owner = pgmq_ring_owner(current.slot);
 	}
 	else if (current.state == SLOT_LIMBO || current.state == SLOT_UNDO)
 		result = CLAIM_UNDECIDED;
@@ -594,15 +583,19 @@ is_own_row(XactQueue *queue, const ItemPointerData *tid)
 
 /*
  * Is the slot claimed by another transaction, in a way that a lock of this
- * strength must wait for?  Caller holds L4.
+ * strength must wait for?  Also if it has deleted the row since: were that rolled
+ * back to a savepoint, the row would be free and the claim still stand.  Caller
+ * holds L4.
  */
 static bool
 is_claimed_by_other(uint32 slot, LockTupleMode mode)
 {
 	RingSlot   *s = ring_slot(slot);
 
-	return s->state == SLOT_CLAIMED && s->u.o.owner != PGMQ_MY_PROC_NUMBER &&
-		!(s->stage == STAGE_EXTENDED && mode == LockTupleKeyShare);
+	return (s->state == SLOT_CLAIMED ||
+			(s->state == SLOT_DELETING && slot_stage(slot) != STAGE_UNCLAIMED)) &&
+		s->u.o.owner != PGMQ_MY_PROC_NUMBER &&
+		!(slot_stage(slot) == STAGE_EXTENDED && mode == LockTupleKeyShare);
 }
 
 /*
@@ -613,7 +606,7 @@ is_claimed_by_other(uint32 slot, LockTupleMode mode)
  */
 ClaimResult
 pgmq_xact_guard_begin(XactQueue *queue, int64 msg_id, const ItemPointerData *tid,
-					  LockTupleMode mode, VirtualTransactionId *owner)
+					  LockTupleMode mode, ClaimOwner *owner)
 {
 	RowGuard   *guard = &pgmq_xact.guard;
 	Ring	   *ring = queue->ring;
@@ -639,13 +632,15 @@ pgmq_xact_guard_begin(XactQueue *queue, int64 msg_id, const ItemPointerData *tid
 		else if (is_claimed_by_other(slot, mode))
 		{
 			result = CLAIM_FOREIGN;
-			*owner = pgmq_backend_vxid(ring_slot(slot)->u.o.owner);
+			*owner = pgmq_ring_owner(slot);
 		}
 		else if (ring_slot(slot)->lockers == MAX_LOCKERS)
 			result = CLAIM_BUSY;
 		else
 		{
 			guard->has_slot = true;
+			guard->is_published = ring_slot(slot)->state != SLOT_LIMBO ||
+				!ring_slot(slot)->limbo_insert;
 			guard->is_newer = seq_is_newer(ring_slot(slot)->u.o.lease_seq,
 										   queue->first_seq);
 			ring_slot(slot)->lockers++;
@@ -672,10 +667,13 @@ note_delete(const RowGuard *guard)
 	XactMessage *message;
 	int			index = pgmq_xact_find_message(queue, &guard->tid);
 
-	if (queue->must_rebuild)
-		return;
+	/* Storage emptied in place gives its rows' places to others */
+	if (index >= 0 && pgmq_xact_message(index)->msg_id != guard->msg_id)
+		index = -1;
 	if (index < 0)
 	{
+		if (queue->must_rebuild)
+			return;
 		if (queue->is_collapsed || queue->n_messages >= XACT_MAX_MESSAGES)
 		{
 			queue->is_collapsed = true;
@@ -695,7 +693,7 @@ note_delete(const RowGuard *guard)
 	/* A load may have seen a row of our own coming: it stays LIMBO. */
 	if (queue->ring != NULL && (message->flags & MSG_SENT) == 0)
 	{
-		pgmq_xact_publish_vxid();
+		pgmq_xact_publish_owner();
 		ring_lock(queue->ring, LW_EXCLUSIVE);
 		message->slot = pgmq_ring_lookup(queue->ring, guard->msg_id, &guard->tid);
 		if (message->slot != 0)

@@ -115,6 +115,21 @@ reserve_slots(void)
 		(void) pgmq_pool_reserve(&pgmq_xact.reserved, n);
 }
 
+/* See comes_late(). */
+static void
+note_scans(void)
+{
+	for (int i = 0; i < pgmq_xact.n_queues; i++)
+	{
+		XactQueue  *queue = pgmq_xact.queues[i];
+
+		if (queue->ring == NULL)
+			continue;
+		queue->scan_seq = pg_atomic_read_u32(&queue->ring->scan_seq);
+		queue->has_scan_seq = true;
+	}
+}
+
 static void
 before_commit(void)
 {
@@ -128,6 +143,7 @@ before_commit(void)
 			make_leases_durable();
 		}
 		reserve_slots();
+		note_scans();
 	}
 	pgmq_xact_notify_before_commit();
 	pgmq_xact.is_closed = true;
@@ -164,6 +180,40 @@ mark_for_rebuild(Ring *ring)
 }
 
 /*
+ * May others have found a row that we sent, and deleted it, before we came to publish
+ * it?  They find it by a scan of the table only, which was under way since it became
+ * visible.  Caller holds L4.
+ */
+static bool
+comes_late(const Ring *ring, const XactMessage *message)
+{
+	const XactQueue *queue = message->queue;
+
+	return (ring->phase == RING_BUILDING || !queue->has_scan_seq ||
+			queue->scan_seq != pg_atomic_read_u32(unconstify(pg_atomic_uint32 *, &ring->scan_seq))) &&
+		pgmq_ring_lookup(ring, message->msg_id, &message->tid) == 0;
+}
+
+/*
+ * Publish a message; in doubt as LIMBO, so that the page decides.  Returns whether
+ * sleepers should look.
+ */
+static bool
+publish_message(Ring *ring, XactMessage *message, TimestampTz now)
+{
+	bool		is_doubtful = comes_late(ring, message);
+	uint32		slot = pgmq_ring_publish(ring, &pgmq_xact.reserved, message->msg_id,
+										 &message->tid, message->lease.read_ct,
+										 message->lease.visible_at, message->group_hash, now);
+
+	if (slot != 0 && is_doubtful)
+		pgmq_ring_to_limbo(ring, slot, GetTopTransactionIdIfAny(), true);
+	if (slot == 0 || is_doubtful)
+		return message->lease.visible_at <= now;	/* a reader loads or settles it */
+	return ring_slot(slot)->state == SLOT_READY;
+}
+
+/*
  * Apply one message to its ring.  Caller holds L4; returns how many may be
  * claimed now that could not before, as far as sleepers are concerned.
  */
@@ -190,12 +240,7 @@ apply_message(Ring *ring, XactMessage *message, TimestampTz now)
 	{
 		if (ring->phase == RING_INCOMPLETE)
 			return 0;			/* the scan to come will see it */
-		slot = pgmq_ring_publish(ring, &pgmq_xact.reserved, message->msg_id,
-								 &message->tid, message->lease.read_ct,
-								 message->lease.visible_at, message->group_hash, now);
-		if (slot == 0)
-			return message->lease.visible_at <= now;	/* cold: a reader loads it */
-		return ring_slot(slot)->state == SLOT_READY;
+		return publish_message(ring, message, now);
 	}
 	if ((message->flags & MSG_CLAIMED) == 0 || slot == 0)
 		return 0;
@@ -430,6 +475,7 @@ subxact_callback(SubXactEvent event, SubTransactionId my_subid,
 		case SUBXACT_EVENT_PRE_COMMIT_SUB:
 			break;
 		case SUBXACT_EVENT_COMMIT_SUB:
+			pgmq_xact_end_savepoint(true);
 			pgmq_xact_merge_changes(GetCurrentTransactionNestLevel());
 			pgmq_xact_merge_notifies(GetCurrentTransactionNestLevel());
 			break;
@@ -439,6 +485,7 @@ subxact_callback(SubXactEvent event, SubTransactionId my_subid,
 			pgmq_xact_sleep_abort();
 			pgmq_xact_undo_changes(GetCurrentTransactionNestLevel());
 			pgmq_xact_undo_notifies(GetCurrentTransactionNestLevel());
+			pgmq_xact_end_savepoint(false);
 			break;
 	}
 }

@@ -165,7 +165,7 @@ pgmq_xact_take_heads(XactQueue *queue, ReadyCursor *cursor, const GroupHead *own
 	uint32		group;
 
 	max = Min(max, RING_HEADS_BATCH);
-	pgmq_xact_publish_vxid();
+	pgmq_xact_publish_owner();
 	pgmq_xact_make_room(max);
 	ring_lock(ring, LW_EXCLUSIVE);
 	*is_exact = knows_groups(ring);

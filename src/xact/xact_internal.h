@@ -33,6 +33,13 @@ typedef struct XactNotify
 	ThrottleVersion version;
 } XactNotify;
 
+/* A savepoint that holds claims, and the lock that others wait for. */
+typedef struct OpenSavepoint
+{
+	int			nest_level;
+	SubTransactionId subid;
+} OpenSavepoint;
+
 /*
  * All of it lives in TopTransactionContext; reset by every end of a
  * transaction, in parallel workers too.
@@ -58,6 +65,9 @@ typedef struct XactState
 	uint32		reserved;		/* chain of free ring slots */
 	bool		is_closed;		/* PRE_COMMIT has run: nothing may be added */
 	bool		has_vxid;		/* our vxid is published */
+	OpenSavepoint *savepoints;	/* those that hold claims, outermost first */
+	int			n_savepoints;
+	int			max_savepoints;
 	RowGuard	guard;
 	XactQueue  *building;		/* we scan the table for this ring */
 	XactQueue  *waiting;		/* we sleep on this ring, or have its turn */
@@ -66,6 +76,7 @@ typedef struct XactState
 extern XactState pgmq_xact;
 
 extern void pgmq_xact_reset(void);
+extern void *pgmq_xact_grow(void *array, int *max, int needed, Size element_size);
 extern XactQueue *pgmq_xact_queue_by_locator(const RelFileLocator *locator,
 											 Oid relid);
 extern int	pgmq_xact_add_message(XactQueue *queue, const ItemPointerData *tid,
@@ -81,7 +92,8 @@ extern bool pgmq_xact_holds_slot(const Ring *ring, const XactMessage *message);
 extern void pgmq_xact_release_message(XactMessage *message, uint8 keep,
 									  TimestampTz now, WakeList *wake);
 extern bool pgmq_xact_leads_group(const XactMessage *message);
-extern void pgmq_xact_publish_vxid(void);
+extern void pgmq_xact_publish_owner(void);
+extern void pgmq_xact_end_savepoint(bool is_commit);
 extern void pgmq_xact_guard_abort(void);
 extern void pgmq_xact_build_abort(void);
 extern void pgmq_xact_sleep_abort(void);

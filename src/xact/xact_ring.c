@@ -208,6 +208,7 @@ pgmq_xact_build_end(XactQueue *queue, bool is_complete)
 	ring->phase = is_complete && !ring->must_discard && !ring->must_rescan ?
 		RING_COMPLETE : RING_INCOMPLETE;
 	ring->builder = -1;
+	pg_atomic_fetch_add_u32(&ring->scan_seq, 1);
 	ring->ready_seq++;
 	pgmq_ring_wake(ring, RING_WAKE_BATCH, &wake);
 	ring_unlock(ring);
@@ -408,16 +409,36 @@ pgmq_xact_settle(XactQueue *queue, const SlotCopy *copy, const ScannedRow *row)
 
 /* ---- counting and copying ---- */
 
+/*
+ * The slot of an own message.  A row that was deleted while it had none may have been
+ * brought in by a scan since, as LIMBO.
+ */
+static uint32
+own_slot(const Ring *ring, const XactMessage *message)
+{
+	if (message->slot == 0 && (message->flags & (MSG_SENT | MSG_DELETED)) == MSG_DELETED)
+		return pgmq_ring_lookup(ring, message->msg_id, &message->tid);
+	return message->slot;
+}
+
+/* Is the slot among those that pgmq_xact_counts() takes for visible? */
+static bool
+counts_as_visible(uint32 slot, TimestampTz now)
+{
+	return ring_slot(slot)->state == SLOT_LIMBO ? ring_slot(slot)->visible_at <= now :
+		ring_slot(slot)->tree != TREE_WAITING;
+}
+
 /* What this transaction's own changes add to the ring's counts. */
 static void
-add_own(XactQueue *queue, TimestampTz now, QueueCounts *counts)
+add_own(const Ring *ring, XactQueue *queue, TimestampTz now, QueueCounts *counts)
 {
 	for (int i = queue->first_message; i >= 0; i = pgmq_xact.messages[i].next)
 	{
 		XactMessage *message = &pgmq_xact.messages[i];
-		bool		in_ring = message->slot != 0;
-		bool		was_visible = in_ring &&
-			ring_slot(message->slot)->tree != TREE_WAITING;
+		uint32		slot = own_slot(ring, message);
+		bool		in_ring = slot != 0;
+		bool		was_visible = in_ring && counts_as_visible(slot, now);
 		bool		is_live = (message->flags & MSG_DELETED) == 0;
 		bool		is_visible = message->lease.visible_at <= now;
 
@@ -476,7 +497,7 @@ pgmq_xact_counts(XactQueue *queue, TimestampTz now, QueueCounts *counts)
 		counts->visible_length = counts->length - ring->counts[TREE_WAITING] - undecided;
 		counts->is_exact = ring->phase == RING_COMPLETE && !ring->has_cold &&
 			undecided >= 0 && !queue->is_collapsed && !queue->must_rebuild;
-		add_own(queue, now, counts);
+		add_own(ring, queue, now, counts);
 		ring_unlock(ring);
 		pgmq_wake_all(&wake);
 	} while (moved == RING_BATCH_SLOTS);
@@ -600,7 +621,7 @@ pgmq_xact_copy_slots(XactQueue *queue, SlotCopy **copies, bool *has_cold)
 bool
 pgmq_xact_is_orphan(XactQueue *queue, int64 msg_id, const ItemPointerData *tid)
 {
-	VirtualTransactionId owner;
+	ClaimOwner	owner;
 	uint32		slot;
 	bool		is_held;
 
@@ -610,9 +631,9 @@ pgmq_xact_is_orphan(XactQueue *queue, int64 msg_id, const ItemPointerData *tid)
 							ring_slot(slot)->state == SLOT_DELETING) &&
 		ring_slot(slot)->u.o.owner != PGMQ_MY_PROC_NUMBER;
 	if (is_held)
-		owner = pgmq_backend_vxid(ring_slot(slot)->u.o.owner);
+		owner = pgmq_ring_owner(slot);
 	ring_unlock(queue->ring);
-	return is_held && VirtualXactLock(owner, false);
+	return is_held && VirtualXactLock(owner.vxid, false);
 }
 
 /* ---- the worker ---- */

@@ -53,8 +53,9 @@ pgmq_xact_reset(void)
 	memset(&pgmq_xact, 0, sizeof(pgmq_xact));
 }
 
-static void *
-grow(void *array, int *max, int needed, Size element_size)
+/* An array of the list, longer; palloc'd in TopTransactionContext. */
+void *
+pgmq_xact_grow(void *array, int *max, int needed, Size element_size)
 {
 	int			wanted = Max(*max * 2, 16);
 
@@ -108,7 +109,7 @@ pgmq_xact_queue_by_locator(const RelFileLocator *locator, Oid relid)
 		}
 	}
 	if (pgmq_xact.n_queues == pgmq_xact.max_queues)
-		pgmq_xact.queues = grow(pgmq_xact.queues, &pgmq_xact.max_queues,
+		pgmq_xact.queues = pgmq_xact_grow(pgmq_xact.queues, &pgmq_xact.max_queues,
 								pgmq_xact.n_queues + 1, sizeof(XactQueue *));
 	queue = MemoryContextAllocZero(TopTransactionContext, sizeof(XactQueue));
 	queue->locator = *locator;
@@ -183,10 +184,10 @@ pgmq_xact_make_room(int n)
 {
 	refuse_after_pre_commit();
 	if (pgmq_xact.n_messages + n > pgmq_xact.max_messages)
-		pgmq_xact.messages = grow(pgmq_xact.messages, &pgmq_xact.max_messages,
+		pgmq_xact.messages = pgmq_xact_grow(pgmq_xact.messages, &pgmq_xact.max_messages,
 								  pgmq_xact.n_messages + n, sizeof(XactMessage));
 	if (pgmq_xact.n_changes + n > pgmq_xact.max_changes)
-		pgmq_xact.changes = grow(pgmq_xact.changes, &pgmq_xact.max_changes,
+		pgmq_xact.changes = pgmq_xact_grow(pgmq_xact.changes, &pgmq_xact.max_changes,
 								 pgmq_xact.n_changes + n, sizeof(XactChange));
 }
 
@@ -372,9 +373,11 @@ pgmq_xact_set_lease(int index, const Lease *lease, bool is_extend)
 	message->flags |= MSG_LEASED;
 	message->lease = *lease;
 
-	/* Our own slot, one byte: see SlotStage. */
-	if (message->slot != 0 && ring_slot(message->slot)->stage == STAGE_LOOKING)
-		ring_slot(message->slot)->stage = is_extend ? STAGE_EXTENDED : STAGE_LEASED;
+	/* Our own slot, one byte: see SlotStage.  A read after set_vt is a read. */
+	if (message->slot != 0 && !is_extend)
+		set_slot_stage(message->slot, STAGE_LEASED);
+	else if (message->slot != 0 && slot_stage(message->slot) == STAGE_LOOKING)
+		set_slot_stage(message->slot, STAGE_EXTENDED);
 }
 
 /*
@@ -394,7 +397,8 @@ pgmq_xact_shown_lease(Relation rel, const ItemPointerData *tid, int64 msg_id,
 	if (pgmq_xact.n_leased > 0)
 	{
 		index = pgmq_xact_find_message(queue, tid);
-		if (index >= 0 && (pgmq_xact.messages[index].flags & MSG_LEASED))
+		if (index >= 0 && (pgmq_xact.messages[index].flags & MSG_LEASED) &&
+			pgmq_xact.messages[index].msg_id == msg_id)
 		{
 			*lease = pgmq_xact.messages[index].lease;
 			return true;
@@ -504,7 +508,7 @@ new_change(void)
 	if (GetCurrentTransactionNestLevel() <= 1)
 		return NULL;
 	if (pgmq_xact.n_changes == pgmq_xact.max_changes)
-		pgmq_xact.changes = grow(pgmq_xact.changes, &pgmq_xact.max_changes,
+		pgmq_xact.changes = pgmq_xact_grow(pgmq_xact.changes, &pgmq_xact.max_changes,
 								 pgmq_xact.n_changes + 1, sizeof(XactChange));
 	pgmq_xact.changes[pgmq_xact.n_changes].nest_level = GetCurrentTransactionNestLevel();
 	return &pgmq_xact.changes[pgmq_xact.n_changes++];

@@ -1,0 +1,242 @@
+/*
+ * ringdriver.c
+ *	  SQL function ring_model(seed, operations, check_interval): random operations of
+ *	  several sessions on rings that share a small pool, compared with a naive model.
+ *
+ * The rings' invariants are looked at after every check_interval operations; what reads
+ * return is compared always.  An episode is a new pool of a random size and queues of a random kind.  Everything
+ * follows from the seed; an error names the operation at which ring and model differ.
+ */
+#include "model.h"
+
+#include "common/settings.h"
+#include "fmgr.h"
+#include "shmem/ring_internal.h"
+#include "utils/builtins.h"
+
+PG_MODULE_MAGIC;
+
+#define EPISODE_OPERATIONS 1500
+
+static const XactStorage storage = {sim_write_leases, sim_update_leases, NULL, NULL};
+
+static void
+make_sessions(void)
+{
+	for (int i = 0; i < SIM_SESSIONS; i++)
+		sim->sessions[i].context = AllocSetContextCreate(sim_shared_context, "session", ALLOCSET_DEFAULT_SIZES);
+	sim_number = 0;
+	sim_context = sim->sessions[0].context;
+	memset(&pgmq_xact, 0, sizeof(pgmq_xact));
+}
+
+static void
+begin_episode(uint64 seed)
+{
+	MemoryContextReset(sim_shared_context);
+	sim = MemoryContextAllocHuge(sim_shared_context, sizeof(Sim));
+	memset(sim, 0, sizeof(Sim));
+	sim->random = seed;
+	make_sessions();
+	pgmq_test_clock = 1000;
+	pgmq_ring_memory_kb = random_percent(50) ? 1 + random_below(3) : 1 + random_below(60);
+	pgmq_max_hot_queues = 1 + random_below(4);
+	sim->n_queues = 1 + random_below(SIM_QUEUES);
+	sim->n_groups = 1 + random_below(8);
+	sim->delay_percent = random_below(70);
+	sim->group_percent = random_percent(50) ? 0 : random_below(100);
+	pgmq_ring_shmem_startup();
+	for (int q = 0; q < sim->n_queues; q++)
+	{
+		sim->queues[q].owner = NOBODY;
+		sim->queues[q].table = new_table(q);
+	}
+}
+
+/* A queue that no other session has locked exclusively, or NULL. */
+static SimQueue *
+some_queue(void)
+{
+	SimQueue   *queue = &sim->queues[random_below(sim->n_queues)];
+
+	return queue->owner == NOBODY || queue->owner == sim_number ? queue : NULL;
+}
+
+/* One operation of a session that may do what it wants. */
+static void
+work(SimQueue *queue)
+{
+	int			kind = random_below(100);
+
+	/* Before a call scans the table at one go, if it must be */
+	if (random_percent(20))
+		op_scan(queue);
+	if (me()->step != STEP_NONE)
+		return;
+	if (kind < 34)
+		for (int n = 1 + random_below(4); n > 0; n--)
+			op_send(queue);
+	else if (kind < 52)
+	{
+		if (random_percent(sim->group_percent))
+			op_read_grouped(queue);
+		else if (random_percent(25))
+			op_read_in_steps(queue);
+		else
+			op_read(queue, random_percent(30));
+	}
+	else if (kind < 60)
+		op_extend(queue);
+	else if (kind < 82)
+		op_change(queue, (RowWork) random_below(3));
+	else if (kind < 86)
+		op_count(queue);
+	else if (kind < 87)
+		op_truncate(queue);
+	else
+		op_savepoint();
+}
+
+static void
+maybe_end(void)
+{
+	SimSession *s = me();
+	int			kind = random_below(100);
+
+	if (s->nest_level > 1 && kind < 35)
+	{
+		if (random_percent(50))
+			op_release();
+		else
+			op_rollback_to();
+	}
+	else if (kind < 70)
+		op_commit();
+	else if (kind < 92)
+		op_abort();
+	else
+		op_prepare();
+}
+
+static void
+one_operation(void)
+{
+	SimSession *s;
+	SimQueue   *queue;
+
+	switch_to(random_below(SIM_SESSIONS));
+	s = me();
+	if (random_percent(15))
+		pgmq_test_clock += 1 + random_below(40);
+	if (random_percent(4))
+		op_finish_prepared();
+	if (s->phase > PHASE_ACTIVE)
+		end_step();
+	else if (s->step != STEP_NONE)
+	{
+		if (!random_percent(6))
+			next_step();
+		else if (s->nest_level > 1)
+			op_rollback_to();
+		else
+			op_abort();
+	}
+	else if (s->phase == PHASE_ACTIVE && random_percent(30))
+		maybe_end();
+	else if ((queue = some_queue()) != NULL)
+	{
+		touch(queue);
+		work(queue);
+	}
+}
+
+/* All transactions end; then every message that is live can be read. */
+static void
+end_episode(void)
+{
+	for (int i = 0; i < SIM_PREPARED; i++)
+		while (sim->prepared[i].xid != InvalidTransactionId)
+			op_finish_prepared();
+	for (int i = 0; i < SIM_SESSIONS; i++)
+	{
+		switch_to(i);
+		if (me()->phase == PHASE_ACTIVE)
+			op_abort();
+		while (me()->phase != PHASE_IDLE)
+			end_step();
+		check_everything();
+	}
+	for (int q = 0; q < sim->n_queues; q++)
+	{
+		op_read(&sim->queues[q], true);
+		check_everything();
+	}
+	op_commit();
+	while (me()->phase != PHASE_IDLE)
+		end_step();
+	check_everything();
+	for (int q = 0; q < sim->n_queues; q++)
+		pgmq_ring_remove(&sim->queues[q].table->locator);
+	check_everything();
+	if (pgmq_shared->n_free != pgmq_shared->n_slots)
+		fail("%u slots of %u are free when all rings are gone",
+			 pgmq_shared->n_free, pgmq_shared->n_slots);
+}
+
+static uint64 totals[4];
+
+static void
+add_totals(void)
+{
+	totals[0] += sim->n_granted;
+	totals[1] += sim->n_exact;
+	totals[2] += sim->n_cold;
+	totals[3] += sim->n_undone;
+}
+
+static void
+run_episode(uint64 seed, int n_operations, int check_interval)
+{
+	begin_episode(seed);
+	for (int i = 0; i < n_operations && sim->last_xid < SIM_MAX_XIDS - 100; i++)
+	{
+		CHECK_FOR_INTERRUPTS();
+		one_operation();
+		if (i % check_interval == 0)
+			check_everything();
+	}
+	end_episode();
+	add_totals();
+}
+
+static void
+say_seed(void *arg)
+{
+	errcontext("episode with seed " UINT64_FORMAT, *(uint64 *) arg);
+}
+
+PG_FUNCTION_INFO_V1(ring_model);
+
+Datum
+ring_model(PG_FUNCTION_ARGS)
+{
+	uint64		seed = (uint64) PG_GETARG_INT64(0);
+	int64		n_operations = PG_GETARG_INT64(1);
+	int			check_interval = Max(PG_GETARG_INT32(2), 1);
+	ErrorContextCallback context = {error_context_stack, say_seed, &seed};
+
+	sim_shared_context = AllocSetContextCreate(TopMemoryContext, "ring model", ALLOCSET_DEFAULT_SIZES);
+	memset(totals, 0, sizeof(totals));
+	pgmq_xact_init(&storage);
+	error_context_stack = &context;
+	for (int64 done = 0; done < n_operations; done += EPISODE_OPERATIONS)
+	{
+		run_episode(seed, (int) Min(n_operations - done, EPISODE_OPERATIONS), check_interval);
+		seed++;
+	}
+	error_context_stack = context.previous;
+	MemoryContextDelete(sim_shared_context);
+	PG_RETURN_TEXT_P(cstring_to_text(psprintf("granted " UINT64_FORMAT ", compared calls " UINT64_FORMAT
+											  ", pool too small " UINT64_FORMAT ", undone " UINT64_FORMAT,
+											  totals[0], totals[1], totals[2], totals[3])));
+}

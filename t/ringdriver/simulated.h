@@ -1,0 +1,106 @@
+/*
+ * simulated.h
+ *	  What stands between src/shmem, src/xact and a server, played by one process.
+ *
+ * The compiler includes this file before each of their sources.  It defines names of
+ * the server's anew: shared memory is this process's own, a backend is a SimSession,
+ * transactions are those of model.c, the clock is a variable.  So one process drives
+ * several sessions step by step, in any order a seed says, without a race.
+ */
+#ifndef SIMULATED_H
+#define SIMULATED_H
+
+#include "postgres.h"
+
+#include "common/compat.h"
+#include "common/clock.h"
+#include "common/limits.h"
+
+#include "access/transam.h"
+#include "access/xact.h"
+#include "access/xlog.h"
+#include "commands/async.h"
+#include "common/hashfn.h"
+#include "replication/syncrep.h"
+#include "replication/walsender.h"
+#include "storage/condition_variable.h"
+#include "storage/ipc.h"
+#include "storage/latch.h"
+#include "storage/lwlock.h"
+#include "storage/procarray.h"
+#include "storage/shmem.h"
+#include "storage/spin.h"
+#include "utils/hsearch.h"
+#include "utils/memutils.h"
+#include "utils/timestamp.h"
+
+/* ---- processes ---- */
+
+#define SIM_SESSIONS 5
+
+extern int	sim_number;			/* of the session that runs now */
+extern MemoryContext sim_context;	/* its transaction's memory */
+
+#undef PGMQ_MY_PROC_NUMBER
+#undef PGMQ_MY_VXID
+#undef PGMQ_MAX_BACKENDS
+#define PGMQ_MY_PROC_NUMBER sim_number
+#define PGMQ_MY_VXID(result) ((result).localTransactionId = sim_local_xid())
+#define PGMQ_MAX_BACKENDS SIM_SESSIONS
+#define TopTransactionContext sim_context
+
+extern LocalTransactionId sim_local_xid(void);
+
+typedef struct SimProcs
+{
+	struct
+	{
+		int			procLatch;
+	}			allProcs[SIM_SESSIONS];
+} SimProcs;
+
+extern SimProcs sim_procs;
+
+#define ProcGlobal (&sim_procs)
+#define SetLatch(latch) ((*(latch))++)
+
+/* ---- transactions ---- */
+
+extern int	sim_nest_level(void);
+extern bool sim_is_mine(TransactionId xid);
+extern TransactionId sim_top_xid(void);
+extern void sim_register_xact(XactCallback callback, void *arg);
+extern void sim_register_subxact(SubXactCallback callback, void *arg);
+
+#define GetCurrentTransactionNestLevel sim_nest_level
+#define TransactionIdIsCurrentTransactionId sim_is_mine
+#define GetTopTransactionIdIfAny sim_top_xid
+#define GetCurrentTransactionId sim_top_xid
+#define RegisterXactCallback sim_register_xact
+#define RegisterSubXactCallback sim_register_subxact
+#define ForceSyncCommit() ((void) 0)
+#define RecoveryInProgress() false
+#define GetCurrentTimestamp() (pgmq_test_clock)
+
+/* ---- shared memory ---- */
+
+extern void *sim_shmem_alloc(const char *name, Size size, bool *found);
+extern HTAB *sim_shmem_hash(const char *name, long size, HASHCTL *ctl, int flags);
+extern LWLockPadded *sim_named_locks(const char *name);
+
+#define RequestAddinShmemSpace(size) ((void) (size))
+#define RequestNamedLWLockTranche(name, n) ((void) 0)
+#define GetNamedLWLockTranche sim_named_locks
+#define LWLockNewTrancheId(...) LWTRANCHE_FIRST_USER_DEFINED
+#define LWLockRegisterTranche(id, name) ((void) 0)
+#define ShmemInitStruct sim_shmem_alloc
+#define ShmemInitHash(name, init, max, ctl, flags) sim_shmem_hash(name, max, ctl, flags)
+
+/* ---- bounds, small enough to be met ---- */
+
+#undef XACT_MAX_MESSAGES
+#define XACT_MAX_MESSAGES 40
+#undef RING_BATCH_SLOTS
+#define RING_BATCH_SLOTS 8
+
+#endif							/* SIMULATED_H */
