@@ -32,6 +32,7 @@ sub rebuild { return sql("ALTER TABLE pgmq.q_$_[0] SET (fillfactor = @{[ 50 + in
 
 sql(q{SELECT pgmq.create('big')});
 my $session = $node->background_psql('postgres');
+$session->set_query_timer_restart;
 my $send = "SELECT count(*) FROM pgmq.send_batch('big', (SELECT array_agg(to_jsonb(i)) FROM generate_series(1, $n) i))";
 my $ids = 'ARRAY(SELECT msg_id FROM pgmq.q_big)';
 
@@ -140,6 +141,7 @@ sql(q{
 SELECT pgmq.create('long');
 SELECT count(*) FROM pgmq.send_batch('long', '{1,2,3}'::jsonb[])});
 my $locker = $node->background_psql('postgres');
+$locker->set_query_timer_restart;
 my $memory = q{SELECT total_bytes FROM pg_backend_memory_contexts WHERE name = 'TopTransactionContext'};
 my $poll = q{DO $$ BEGIN FOR i IN 1 .. 1000 LOOP
 	PERFORM pgmq.read('long', 60, 5), pgmq.read_grouped_head('long', 60, 5), pgmq.pop('long', 2);
