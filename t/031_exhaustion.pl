@@ -219,6 +219,26 @@ is(fingerprint(), $before, 'of which nothing is left');
 is(sql(q{SELECT count(*) FROM pgmq.read('full', 0, 3000)}), 3000, 'all messages are free');
 queues_are_sound($node, ['full'], 'after temp_file_limit');
 
+# ---- queues that come and go in a session ----
+
+my ($plans_before, $plans_after) = split /\n/, sql(q{
+SET client_min_messages = warning;
+SET pgmq.fast_path = off;
+CREATE PROCEDURE come_and_go(n int) LANGUAGE plpgsql AS $$
+BEGIN
+	FOR i IN 1 .. n LOOP
+		PERFORM pgmq.create('passing');
+		PERFORM pgmq.send('passing', '{}'), pgmq.read('passing', 0, 1), pgmq.delete('passing', 1);
+		PERFORM pgmq.drop_queue('passing');
+		COMMIT;
+	END LOOP;
+END $$;
+CALL come_and_go(5);
+SELECT count(*) FROM pg_backend_memory_contexts WHERE name = 'SPI Plan';
+CALL come_and_go(40);
+SELECT count(*) FROM pg_backend_memory_contexts WHERE name = 'SPI Plan'});
+cmp_ok($plans_after, '<', $plans_before + 80, "plans of dropped queues do not pile up: $plans_before, then $plans_after");
+
 # ---- large messages ----
 
 sql(q{SELECT pgmq.drop_queue('q6'), pgmq.drop_queue('q7')});
