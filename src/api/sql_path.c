@@ -16,6 +16,7 @@
 #include "utils/hsearch.h"
 #include "utils/lsyscache.h"
 #include "utils/memutils.h"
+#include "utils/syscache.h"
 
 #define ROW_COLUMNS "msg_id, read_ct, enqueued_at, last_read_at, vt, message, headers"
 #define M_COLUMNS \
@@ -179,6 +180,34 @@ typedef struct PlanEntry
 
 static HTAB *plans = NULL;
 
+/* Kept plans at which those of dropped tables are looked for. */
+#define FIRST_SWEEP_PLANS 64
+
+/*
+ * Free the plans of tables that are gone: a session may see many queues come
+ * and go.  None of them is running, because a table in use cannot be dropped.
+ */
+static void
+sweep_plans(void)
+{
+	static long next_sweep = FIRST_SWEEP_PLANS;
+	HASH_SEQ_STATUS status;
+	PlanEntry  *entry;
+
+	if (hash_get_num_entries(plans) < next_sweep)
+		return;
+	hash_seq_init(&status, plans);
+	while ((entry = hash_seq_search(&status)) != NULL)
+	{
+		if (SearchSysCacheExists1(RELOID, ObjectIdGetDatum(entry->key.relid)))
+			continue;
+		if (entry->plan != NULL)
+			SPI_freeplan(entry->plan);
+		(void) hash_search(plans, &entry->key, HASH_REMOVE, NULL);
+	}
+	next_sweep = Max(FIRST_SWEEP_PLANS, 2 * hash_get_num_entries(plans));
+}
+
 static PlanEntry *
 find_entry(SqlVerb verb, Oid relid)
 {
@@ -194,6 +223,10 @@ find_entry(SqlVerb verb, Oid relid)
 		ctl.hcxt = TopMemoryContext;
 		plans = hash_create("pgmq plans", 64, &ctl, HASH_ELEM | HASH_BLOBS | HASH_CONTEXT);
 	}
+	entry = hash_search(plans, &key, HASH_FIND, NULL);
+	if (entry != NULL)
+		return entry;
+	sweep_plans();
 	entry = hash_search(plans, &key, HASH_ENTER, &found);
 	if (!found)
 	{
