@@ -28,7 +28,7 @@ touch(SimQueue *queue)
 static bool
 begin_guard(SimQueue *queue, XactQueue *list, SimRow *row, LockTupleMode mode)
 {
-	VirtualTransactionId owner;
+	ClaimOwner	owner;
 	ItemPointerData tid;
 
 	row_tid(queue->table, row, &tid);
@@ -44,9 +44,9 @@ begin_guard(SimQueue *queue, XactQueue *list, SimRow *row, LockTupleMode mode)
 				settle_row(queue, list, row->msg_id, &tid);
 				break;
 			case CLAIM_FOREIGN:
-				if (sim->sessions[owner.localTransactionId - 1].phase == PHASE_IDLE)
+				if (sim->sessions[owner.vxid.localTransactionId - 1].phase == PHASE_IDLE)
 					fail("message " INT64_FORMAT " is held by session %d, which is idle",
-						 row->msg_id, (int) owner.localTransactionId - 1);
+						 row->msg_id, (int) owner.vxid.localTransactionId - 1);
 				return false;
 			default:
 				return false;

@@ -45,7 +45,8 @@ extern MemoryContext sim_context;	/* its transaction's memory */
 #undef PGMQ_MY_VXID
 #undef PGMQ_MAX_BACKENDS
 #define PGMQ_MY_PROC_NUMBER sim_number
-#define PGMQ_MY_VXID(result) ((result).localTransactionId = sim_local_xid())
+#define PGMQ_MY_VXID(result) \
+	((result) = (VirtualTransactionId) {.localTransactionId = sim_local_xid()})
 #define PGMQ_MAX_BACKENDS SIM_SESSIONS
 #define TopTransactionContext sim_context
 
@@ -56,6 +57,7 @@ typedef struct SimProcs
 	struct
 	{
 		int			procLatch;
+		TransactionId xid;
 	}			allProcs[SIM_SESSIONS];
 } SimProcs;
 
@@ -78,6 +80,9 @@ extern void sim_register_subxact(SubXactCallback callback, void *arg);
 #define GetCurrentTransactionId sim_top_xid
 #define RegisterXactCallback sim_register_xact
 #define RegisterSubXactCallback sim_register_subxact
+#define GetCurrentSubTransactionId() ((SubTransactionId) sim_nest_level())
+#define LockAcquire(tag, mode, is_session, dont_wait) ((void) (tag), LOCKACQUIRE_OK)
+#define LockRelease(tag, mode, is_session) ((void) (tag), true)
 #define ForceSyncCommit() ((void) 0)
 #define RecoveryInProgress() false
 #define GetCurrentTimestamp() (pgmq_test_clock)
