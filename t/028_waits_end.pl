@@ -5,7 +5,8 @@
 # How we know: each wait ends with its error at once; what the waiter had read, deleted and
 # sent is everybody's again, what was under a savepoint before the rest; the holder's
 # message stays held, and is free when the holder has ended, in whatever way; who waited
-# for it goes on.
+# for it goes on.  Sessions that lock a message and sessions that read and delete it, both
+# only ever one thing, never end in a deadlock.
 use strict;
 use warnings;
 
@@ -283,7 +284,19 @@ foreach my $decision (qw(ROLLBACK COMMIT))
 	like(available(), $decision eq 'COMMIT' ? qr/^3( \d+){50}$/ : qr/^1 2 3$/, "$decision PREPARED after a crash: free as decided");
 }
 
-queues_are_sound($node, [qw(jobs empty)]);
+# ---- waiting for a lock, and for whoever claims the message before we have it ----
+
+$node->safe_psql('postgres', q{
+	ALTER DATABASE postgres SET deadlock_timeout = '50ms';
+	SELECT pgmq.create('one'); SELECT pgmq.send('one', '1')});
+my ($lock, $read) = map { PostgreSQL::Test::Utils::tempdir() . "/$_.sql" } qw(lock read);
+append_to_file($lock, "BEGIN; SELECT FROM pgmq.q_one WHERE msg_id = 1 FOR UPDATE; COMMIT;\n");
+append_to_file($read, "BEGIN; SELECT FROM pgmq.read('one', 0, 1); SELECT pgmq.delete('one', 1); ROLLBACK;\n");
+$node->command_ok([ 'pgbench', '-n', '-c', '6', '-T', '4', '-h', $node->host, '-p', $node->port,
+		'-f', "$lock\@2", '-f', $read, 'postgres' ], 'lockers and readers of one message get on');
+unlike(slurp_file($node->logfile), qr/deadlock detected/, '... without deadlocks');
+
+queues_are_sound($node, [qw(jobs empty one)]);
 unlike(slurp_file($node->logfile), qr/PANIC|TRAP/, 'no process was lost');
 $node->stop;
 done_testing();
