@@ -48,7 +48,8 @@ my @queues = @LedgerClient::queues;
 my $seed = random_seed();
 
 # Replay compares pages with what they were, leases and all; not after generic records,
-# whose mask keeps hint bits.
+# whose mask keeps hint bits.  wal_log_hints: or a page that was marked all-visible, then
+# truncated away and made anew by the time of the crash, is compared while it is empty.
 my $node = new_node(
 	'crash', conf => qq{
 restart_after_crash = on
@@ -60,6 +61,7 @@ pgmq.worker_naptime = 100ms
 log_min_messages = warning
 log_min_error_statement = panic
 wal_consistency_checking = 'heap,heap2,btree,sequence'
+wal_log_hints = on
 } . join("\n", split /;/, $ENV{PGMQ_CRASH_CONF} // '') . "\n");
 my $dir = $node->basedir;
 
