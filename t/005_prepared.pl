@@ -161,6 +161,21 @@ $node->safe_psql('postgres', "COMMIT PREPARED 'many'");
 is($node->safe_psql('postgres', q{SELECT count(*), min(msg_id), max(msg_id) FROM pgmq.read('many', 60, 10000)}), '3000|3001|6000',
 	'many messages: what was sent is to be had');
 queues_are_sound($node, [qw(live_commit live_rollback late_commit late_rollback done_commit done_rollback again_commit again_rollback many)]);
+# Committed, and deleted by a transaction that rolls back before anybody has settled it: the
+# message is in its group again
+$node->append_conf('postgresql.conf', "pgmq.worker = off\n");
+$node->reload;
+$node->safe_psql('postgres', q{
+	SELECT pgmq.create('groups');
+	SELECT pgmq.send('groups', '1', '{"x-pgmq-group": "a"}'::jsonb);
+	SELECT pgmq.read_grouped('groups', 0, 1);
+	BEGIN; SELECT pgmq.send('groups', '2', '{"x-pgmq-group": "b"}'::jsonb); PREPARE TRANSACTION 'group'});
+$node->safe_psql('postgres', q{COMMIT PREPARED 'group'});
+$node->safe_psql('postgres', q{BEGIN; DELETE FROM pgmq.q_groups WHERE msg_id = 2; ROLLBACK});
+is($node->safe_psql('postgres', q{SELECT msg_id FROM pgmq.read_grouped_head('groups', 0, 10)}), "1\n2",
+	'a message that a transaction has inserted by PREPARE keeps its group when its delete is undone');
+queues_are_sound($node, ['groups']);
+
 unlike(slurp_file($node->logfile), qr/PANIC|TRAP|signal/, 'no process was lost');
 $node->stop;
 done_testing();

@@ -275,6 +275,8 @@ pgmq_ring_hold(Ring *ring, uint32 slot, SlotState state, uint32 owner)
 	PGMQ_CRASHPOINT("ring-hold-begin");
 	if (s->tree != TREE_WAITING)
 		leave_tree(ring, slot);
+	if (s->state == SLOT_LIMBO)
+		pgmq_tree_insert(ring, TREE_WAITING, slot); /* may be delayed, for metrics() */
 	leave_limbo(ring, slot);
 	if (state == SLOT_CLAIMED || s->state == SLOT_CLAIMED)
 		s->stage = STAGE_LEASED;

@@ -44,6 +44,18 @@ held_slot(const Ring *ring, const XactMessage *message)
 }
 
 /*
+ * Has the slot no group yet, and should be in one?  It was a LIMBO insert when we
+ * deleted its row.  Now that the delete is undone, the page will tell its group: to
+ * whoever settles the slot when our (sub)transaction is over.
+ */
+static bool
+must_join_group(const Ring *ring, uint32 slot)
+{
+	return ring->is_grouped && !ring->must_rescan && ring_slot(slot)->group == 0 &&
+		TransactionIdIsValid(GetCurrentTransactionIdIfAny());
+}
+
+/*
  * Give back what a message holds in its ring, except what `keep` says it
  * still holds.  Adds consumers to wake.  Cannot fail.
  */
@@ -70,6 +82,8 @@ pgmq_xact_release_message(XactMessage *message, uint8 keep, TimestampTz now,
 			pgmq_ring_to_undo(ring, slot, message->before.read_ct,
 							  message->before.last_read_at,
 							  message->before.visible_at);
+		else if (must_join_group(ring, slot))
+			pgmq_ring_to_limbo(ring, slot, GetCurrentTransactionIdIfAny(), true);
 		else
 			pgmq_ring_settle(ring, slot, now);
 		ring->ready_seq++;

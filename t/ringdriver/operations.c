@@ -519,9 +519,13 @@ first_of_group(SimTable *table, uint64 hash, bool *is_unique)
 		if (row->group_hash != hash || !is_live_to_me(row) ||
 			(first != NULL && row->msg_id > first->msg_id))
 			continue;
-		*is_unique = first == NULL || row->msg_id < first->msg_id;
 		first = row;
 	}
+	*is_unique = true;
+	for (int i = 0; first != NULL && i < table->n_rows; i++)
+		if (&table->rows[i] != first && table->rows[i].msg_id == first->msg_id &&
+			is_live_to_me(&table->rows[i]))
+			*is_unique = false; /* in whatever group */
 	return first;
 }
 

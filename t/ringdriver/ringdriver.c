@@ -160,10 +160,13 @@ end_episode(void)
 	for (int i = 0; i < SIM_SESSIONS; i++)
 	{
 		switch_to(i);
-		if (me()->phase == PHASE_ACTIVE)
-			op_abort();
 		while (me()->phase != PHASE_IDLE)
-			end_step();
+		{
+			if (me()->phase == PHASE_ACTIVE)
+				op_abort();		/* also after a savepoint's rollback */
+			else
+				end_step();
+		}
 		check_everything();
 	}
 	for (int q = 0; q < sim->n_queues; q++)

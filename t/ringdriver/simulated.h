@@ -71,12 +71,14 @@ extern SimProcs sim_procs;
 extern int	sim_nest_level(void);
 extern bool sim_is_mine(TransactionId xid);
 extern TransactionId sim_top_xid(void);
+extern TransactionId current_xid(void);
 extern void sim_register_xact(XactCallback callback, void *arg);
 extern void sim_register_subxact(SubXactCallback callback, void *arg);
 
 #define GetCurrentTransactionNestLevel sim_nest_level
 #define TransactionIdIsCurrentTransactionId sim_is_mine
 #define GetTopTransactionIdIfAny sim_top_xid
+#define GetCurrentTransactionIdIfAny current_xid
 #define GetCurrentTransactionId sim_top_xid
 #define RegisterXactCallback sim_register_xact
 #define RegisterSubXactCallback sim_register_subxact
