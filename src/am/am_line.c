@@ -83,8 +83,8 @@ list_holders(Relation rel, ItemPointer tid, LockTupleMode wanted, RowHolders *ho
 	HeapTupleHeaderData header;
 	Buffer		buffer;
 	TransactionId xmax;
-	MultiXactMember *members;
-	int			n;
+	MultiXactMember *members = NULL;
+	int			n = 0;
 
 	memset(holders, 0, sizeof(RowHolders));
 	tuple.t_self = *tid;
@@ -92,18 +92,21 @@ list_holders(Relation rel, ItemPointer tid, LockTupleMode wanted, RowHolders *ho
 		return;
 	LockBuffer(buffer, BUFFER_LOCK_SHARE);
 	memcpy(&header, tuple.t_data, SizeofHeapTupleHeader);
+	xmax = HeapTupleHeaderGetRawXmax(&header);
+	/* Under the lock: vacuum may not forget a multixact before its page does */
+	if ((header.t_infomask & HEAP_XMAX_INVALID) == 0 &&
+		(header.t_infomask & HEAP_XMAX_IS_MULTI) != 0)
+		n = GetMultiXactIdMembers(xmax, &members, false,
+								  HEAP_XMAX_IS_LOCKED_ONLY(header.t_infomask));
 	UnlockReleaseBuffer(buffer);
 	if (header.t_infomask & HEAP_XMAX_INVALID)
 		return;
-	xmax = HeapTupleHeaderGetRawXmax(&header);
 	if ((header.t_infomask & HEAP_XMAX_IS_MULTI) == 0)
 	{
 		holders->xids = palloc(sizeof(TransactionId));
 		note_holder(holders, xmax, mode_of_header(header.t_infomask, header.t_infomask2), wanted);
 		return;
 	}
-	n = GetMultiXactIdMembers(xmax, &members, false,
-							  HEAP_XMAX_IS_LOCKED_ONLY(header.t_infomask));
 	holders->xids = palloc(Max(n, 1) * sizeof(TransactionId));
 	for (int i = 0; i < n; i++)
 		note_holder(holders, members[i].xid, mode_of_status(members[i].status), wanted);
