@@ -454,13 +454,9 @@ sub play_round
 	my $n_live = check_tables($has_crashed);
 	check_readable();
 	check_rings();
-	# Known and open: once in some hundred rounds a delete or archive by id answers none
-	TODO: {
-		local $TODO = 'an id that is there may not be found';
-		my @missed = grep { /did not find it$/ } @problems;
-		is(join("\n", @missed), '', "round $round: what was asked for by id was found") if @missed;
-	}
-	@problems = grep { !/did not find it$/ } @problems;
+	# topic_b is converted to and fro: a rewrite makes it look empty to older snapshots, as
+	# any ALTER TABLE that rewrites
+	@problems = grep { !/^topic_b:.* did not find it$/ } @problems;
 	is(join("\n", splice(@problems, 0, 20)), '', "round $round: $name, $n_live messages");
 	@problems = ();
 	tidy();
