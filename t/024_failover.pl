@@ -198,6 +198,7 @@ sub start_waiting
 
 my @lost = (start_waiting('SyncRep', 'BEGIN; INSERT INTO load_ends DEFAULT VALUES; NOTIFY first; COMMIT'),
 	start_waiting('object', q{BEGIN; SELECT FROM pgmq.read('edge', 5, 1); SELECT FROM pgmq.send('edge', '"never"'); NOTIFY second; COMMIT}));
+$primary->safe_psql('postgres', 'SELECT pg_switch_wal()');    # what is written is flushed, and sent
 catch_up($primary, $standby);
 end_sessions();
 crash($primary);

@@ -73,6 +73,11 @@ sub add_zeroes
 sub jump_to
 {
 	my ($id) = @_;
+
+	# The oldest multixact must be less than 2^31 behind the one that comes next then
+	$node->poll_query_until('postgres', q{SELECT max(mxid_age(datminmxid)) < 140000000 FROM pg_database})
+	  or die 'autovacuum did not freeze multixacts';
+	$node->safe_psql('postgres', 'CHECKPOINT');
 	my ($multi) = $node->safe_psql('postgres', 'SELECT next_multixact_id FROM pg_control_checkpoint()');
 	my ($oldest) = $node->safe_psql('postgres', 'SELECT oldest_multi_xid FROM pg_control_checkpoint()');
 
