@@ -350,10 +350,22 @@ sub rows_by_key
 	return \%rows;
 }
 
+# The names of the prepared transactions p that CONDITION holds for
+sub prepared
+{
+	my ($condition) = @_;
+
+	return map { $_->[0] } $db->rows("SELECT gid FROM pg_prepared_xacts p $condition ORDER BY gid");
+}
+
 sub check_tables
 {
 	my ($has_crashed) = @_;
 
+	# With these undecided, nobody can empty the queue
+	decide($_) foreach $has_crashed ? prepared(q{WHERE EXISTS (
+			SELECT FROM pg_locks own JOIN pg_locks l USING (virtualtransaction)
+			WHERE own.transactionid = p.transaction AND own.granted AND l.relation = 'pgmq.q_scratch'::regclass)}) : ();
 	$ledger->read_log($_, log_file($_)) foreach 1 .. $n_clients, 'main';
 	if ($has_crashed)
 	{
@@ -362,8 +374,7 @@ sub check_tables
 		$ledger->forget_queue('scratch');
 	}
 	my $live = rows_by_key('q');
-	my @prepared = map { $_->[0] } $db->rows('SELECT gid FROM pg_prepared_xacts');
-	push @problems, $ledger->check($live, rows_by_key('a'), \@prepared);
+	push @problems, $ledger->check($live, rows_by_key('a'), [ prepared('') ]);
 	$n_checked += keys %$live;
 	$longest_backlog = keys %$live if keys %$live > $longest_backlog;
 	return scalar keys %$live;
@@ -394,19 +405,14 @@ sub check_rings
 
 # ---- between two rounds ----
 
-sub decide_prepared
+sub decide
 {
-	my ($share) = @_;
+	my ($gid) = @_;
+	my $verb = (qw(COMMIT ROLLBACK))[ rand 2 ];
 
-	foreach (sort { $a->[0] cmp $b->[0] } $db->rows('SELECT gid FROM pg_prepared_xacts'))
-	{
-		my $gid = $_->[0];
-		next if rand() >= $share;
-		my $verb = (qw(COMMIT ROLLBACK))[ rand 2 ];
-		main_line('D', $gid, $verb);
-		$db->rows("$verb PREPARED '$gid'");
-		main_line('K', int(time() * 1_000_000));
-	}
+	main_line('D', $gid, $verb);
+	$db->rows("$verb PREPARED '$gid'");
+	main_line('K', int(time() * 1_000_000));
 	return;
 }
 
@@ -430,7 +436,7 @@ sub end_long_leases
 sub tidy
 {
 	$db->rows("DELETE FROM pgmq.a_$_") foreach @queues;    # what was checked
-	decide_prepared(0.6);
+	decide($_) foreach grep { rand() < 0.6 } prepared('');
 	end_long_leases($_) foreach grep { rand() < 0.4 } @queues;
 	# Forgotten in a crash; not to be had while a prepared transaction has sent
 	$db->ask("SET lock_timeout = 50");
@@ -454,9 +460,6 @@ sub play_round
 	my $n_live = check_tables($has_crashed);
 	check_readable();
 	check_rings();
-	# topic_b is converted to and fro: a rewrite makes it look empty to older snapshots, as
-	# any ALTER TABLE that rewrites
-	@problems = grep { !/^topic_b:.* did not find it$/ } @problems;
 	is(join("\n", splice(@problems, 0, 20)), '', "round $round: $name, $n_live messages");
 	@problems = ();
 	tidy();
@@ -503,7 +506,7 @@ foreach my $round (1 .. $n_rounds)
 }
 
 connect_to_server() if !$db;
-decide_prepared(1);
+decide($_) foreach prepared('');
 check_tables(0);
 is(join("\n", splice(@problems, 0, 20)), '', 'the last prepared transactions are decided');
 $db->rows("SET pgmq.test_clock = '2100-01-01 00:00:00+00'");

@@ -13,7 +13,7 @@ use Test::More;
 use Time::HiRes qw(time usleep);
 
 our @EXPORT = qw(
-  new_node random_seed wait_until queues_are_sound crash end_backend median
+  new_node random_seed wait_until queues_are_sound balance_books crash end_backend median
   children_of processes_left
 );
 
@@ -67,6 +67,22 @@ sub queues_are_sound
 		  split /\n/, $node->safe_psql('postgres', "SELECT * FROM pgmq.check_queue('$queue')");
 	} @$queues;
 	return is(join("\n", @problems), '', "check_queue is clean for @$queues" . ($when ? ", $when" : ''));
+}
+
+# balance_books(NODE, EVERYTHING, WHEN): tables sent, and leases (msg_id, taken, until), hold
+# what was acknowledged; EVERYTHING is a query of what there is, or was removed
+sub balance_books
+{
+	my ($node, $everything, $when) = @_;
+
+	local $Test::Builder::Level = $Test::Builder::Level + 1;
+	is($node->safe_psql('postgres', "SELECT count(*) FROM (SELECT * FROM sent EXCEPT ALL ($everything)) x"), 0, "$when: nothing is lost");
+	is($node->safe_psql('postgres', "SELECT count(*) FROM (($everything) EXCEPT ALL SELECT * FROM sent) x"),
+		0, "$when: nothing is doubled, or came from nowhere");
+	is($node->safe_psql('postgres', q{SELECT count(*) FROM
+			(SELECT *, lag(until) OVER (PARTITION BY msg_id ORDER BY taken) AS before FROM leases) l WHERE taken < before}),
+		0, "$when: no two leases of a message overlap");
+	return;
 }
 
 sub children_of
