@@ -50,6 +50,7 @@
 #include "utils/lsyscache.h"
 #include "utils/memutils.h"
 #include "utils/snapmgr.h"
+#include "worker/worker.h"
 
 /* A table of fewer pages is rewritten while its users wait. */
 #define MIN_ONLINE_PAGES 256
@@ -61,7 +62,8 @@ typedef enum JobState
 {
 	JOB_RUNNING,
 	JOB_DONE,
-	JOB_FAILED
+	JOB_FAILED,
+	JOB_LEFT					/* the worker has ended without a word */
 } JobState;
 
 /* What the caller and the worker tell each other; a segment of shared memory. */
@@ -75,7 +77,7 @@ typedef struct Job
 	PGPROC	   *caller;
 	char		table[NAMEDATALEN]; /* in schema pgmq */
 
-	/* written by the worker; pid first, the state last */
+	/* written by the worker; pid first, the state last (JOB_LEFT: by the caller) */
 	volatile pid_t pid;
 	volatile JobState state;
 	int			sqlstate;		/* of the error, with its texts */
@@ -121,17 +123,11 @@ make_job(const char *table, Oid relid)
 static BackgroundWorkerHandle *
 start_worker(dsm_segment *segment, const char *table)
 {
-	BackgroundWorker worker = {0};
+	BackgroundWorker worker;
 	BackgroundWorkerHandle *handle;
 
+	pgmq_worker_describe(&worker, "pgmq conversion", "pgmq_convert_main");
 	snprintf(worker.bgw_name, BGW_MAXLEN, "pgmq conversion of %s", table);
-	snprintf(worker.bgw_type, BGW_MAXLEN, "pgmq conversion");
-	snprintf(worker.bgw_library_name, BGW_MAXLEN, "pgmq");
-	snprintf(worker.bgw_function_name, BGW_MAXLEN, "pgmq_convert_main");
-	worker.bgw_flags = BGWORKER_SHMEM_ACCESS | BGWORKER_BACKEND_DATABASE_CONNECTION;
-	worker.bgw_start_time = BgWorkerStart_RecoveryFinished;
-	worker.bgw_restart_time = BGW_NEVER_RESTART;
-	worker.bgw_notify_pid = MyProcPid;
 	worker.bgw_main_arg = UInt32GetDatum(dsm_segment_handle(segment));
 	return RegisterDynamicBackgroundWorker(&worker, &handle) ? handle : NULL;
 }
@@ -160,13 +156,15 @@ await_worker(Job *job, BackgroundWorkerHandle *handle)
 		ResetLatch(MyLatch);
 		CHECK_FOR_INTERRUPTS();
 	}
+	if (job->state == JOB_RUNNING)
+		job->state = JOB_LEFT;	/* its pid may be another's by now */
 }
 
 /* Raise what went wrong, if something did. */
 static void
 report_outcome(const Job *job)
 {
-	if (job->state == JOB_RUNNING)
+	if (job->state == JOB_LEFT)
 		ereport(ERROR,
 				(errcode(ERRCODE_ADMIN_SHUTDOWN),
 				 errmsg("the conversion of table \"%s\" was terminated", job->table),

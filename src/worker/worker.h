@@ -7,6 +7,8 @@
 
 #include "postgres.h"
 
+#include "postmaster/bgworker.h"
+
 /* worker_shared.c */
 extern void pgmq_worker_shmem_request(void);
 extern void pgmq_worker_shmem_startup(void);
@@ -17,6 +19,8 @@ extern void pgmq_worker_evict(Oid dbid);
 extern void pgmq_worker_resume(Oid dbid);
 
 /* worker_launcher.c */
+extern void pgmq_worker_describe(BackgroundWorker *worker, const char *type,
+								 const char *function);
 extern void pgmq_worker_init(void);
 extern PGDLLEXPORT void pgmq_launcher_main(Datum arg);
 

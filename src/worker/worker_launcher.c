@@ -26,24 +26,36 @@
 #include "worker/worker.h"
 #include "xact/xact.h"
 
+/*
+ * A process of ours, with a connection, started once, whose end we are told of;
+ * the caller changes what is otherwise.
+ */
+void
+pgmq_worker_describe(BackgroundWorker *worker, const char *type, const char *function)
+{
+	memset(worker, 0, sizeof(BackgroundWorker));
+	strlcpy(worker->bgw_name, type, BGW_MAXLEN);
+	strlcpy(worker->bgw_type, type, BGW_MAXLEN);
+	strlcpy(worker->bgw_library_name, "pgmq", BGW_MAXLEN);
+	strlcpy(worker->bgw_function_name, function, BGW_MAXLEN);
+	worker->bgw_flags = BGWORKER_SHMEM_ACCESS | BGWORKER_BACKEND_DATABASE_CONNECTION;
+	worker->bgw_start_time = BgWorkerStart_RecoveryFinished;
+	worker->bgw_restart_time = BGW_NEVER_RESTART;
+	worker->bgw_notify_pid = MyProcPid;
+}
+
 /* Run one database worker to its end; false if none could be started. */
 static bool
 run_worker(Oid dbid, bool must_find_queues)
 {
-	BackgroundWorker worker = {0};
+	BackgroundWorker worker;
 	BackgroundWorkerHandle *handle;
 	WorkerOrder order = {dbid, must_find_queues};
 
 	if (pgmq_worker_is_paused(dbid))
 		return true;
+	pgmq_worker_describe(&worker, "pgmq worker", "pgmq_database_main");
 	snprintf(worker.bgw_name, BGW_MAXLEN, "pgmq worker %u", dbid);
-	snprintf(worker.bgw_type, BGW_MAXLEN, "pgmq worker");
-	snprintf(worker.bgw_library_name, BGW_MAXLEN, "pgmq");
-	snprintf(worker.bgw_function_name, BGW_MAXLEN, "pgmq_database_main");
-	worker.bgw_flags = BGWORKER_SHMEM_ACCESS | BGWORKER_BACKEND_DATABASE_CONNECTION;
-	worker.bgw_start_time = BgWorkerStart_RecoveryFinished;
-	worker.bgw_restart_time = BGW_NEVER_RESTART;
-	worker.bgw_notify_pid = MyProcPid;
 	memcpy(worker.bgw_extra, &order, sizeof(order));
 	if (!RegisterDynamicBackgroundWorker(&worker, &handle))
 		return false;
@@ -159,14 +171,10 @@ pgmq_launcher_main(Datum arg)
 void
 pgmq_worker_init(void)
 {
-	BackgroundWorker worker = {0};
+	BackgroundWorker worker;
 
-	snprintf(worker.bgw_name, BGW_MAXLEN, "pgmq launcher");
-	snprintf(worker.bgw_type, BGW_MAXLEN, "pgmq launcher");
-	snprintf(worker.bgw_library_name, BGW_MAXLEN, "pgmq");
-	snprintf(worker.bgw_function_name, BGW_MAXLEN, "pgmq_launcher_main");
-	worker.bgw_flags = BGWORKER_SHMEM_ACCESS | BGWORKER_BACKEND_DATABASE_CONNECTION;
-	worker.bgw_start_time = BgWorkerStart_RecoveryFinished;
+	pgmq_worker_describe(&worker, "pgmq launcher", "pgmq_launcher_main");
+	worker.bgw_notify_pid = 0;
 	worker.bgw_restart_time = 5;
 	RegisterBackgroundWorker(&worker);
 	pgmq_worker_utility_init();

@@ -113,7 +113,7 @@ pgmq_xact_queue_by_locator(const RelFileLocator *locator, Oid relid)
 	}
 	if (pgmq_xact.n_queues == pgmq_xact.max_queues)
 		pgmq_xact.queues = pgmq_xact_grow(pgmq_xact.queues, &pgmq_xact.max_queues,
-								pgmq_xact.n_queues + 1, sizeof(XactQueue *));
+										  pgmq_xact.n_queues + 1, sizeof(XactQueue *));
 	queue = MemoryContextAllocZero(TopTransactionContext, sizeof(XactQueue));
 	queue->locator = *locator;
 	queue->relid = relid;
@@ -190,10 +190,10 @@ pgmq_xact_make_room(int n)
 	refuse_after_pre_commit();
 	if (pgmq_xact.n_messages + n > pgmq_xact.max_messages)
 		pgmq_xact.messages = pgmq_xact_grow(pgmq_xact.messages, &pgmq_xact.max_messages,
-								  pgmq_xact.n_messages + n, sizeof(XactMessage));
+										   pgmq_xact.n_messages + n, sizeof(XactMessage));
 	if (pgmq_xact.n_changes + n > pgmq_xact.max_changes)
 		pgmq_xact.changes = pgmq_xact_grow(pgmq_xact.changes, &pgmq_xact.max_changes,
-								 pgmq_xact.n_changes + n, sizeof(XactChange));
+										   pgmq_xact.n_changes + n, sizeof(XactChange));
 }
 
 static void
@@ -514,7 +514,7 @@ new_change(void)
 		return NULL;
 	if (pgmq_xact.n_changes == pgmq_xact.max_changes)
 		pgmq_xact.changes = pgmq_xact_grow(pgmq_xact.changes, &pgmq_xact.max_changes,
-								 pgmq_xact.n_changes + 1, sizeof(XactChange));
+										   pgmq_xact.n_changes + 1, sizeof(XactChange));
 	pgmq_xact.changes[pgmq_xact.n_changes].nest_level = GetCurrentTransactionNestLevel();
 	return &pgmq_xact.changes[pgmq_xact.n_changes++];
 }
