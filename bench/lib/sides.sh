@@ -68,6 +68,20 @@ batch_payload() {
 	}'
 }
 
+# For pgbench: delete the message that \aset left in msg_id, and note what went amiss
+acknowledge_script() {
+	cat <<-SQL
+		\if :msg_id = 0
+		SELECT bench.note('short', 1);
+		\else
+		SELECT $SCHEMA.delete('bench', :msg_id::bigint) AS gone \gset
+		\if not :gone
+		SELECT bench.note('repeat', 1);
+		\endif
+		\endif
+	SQL
+}
+
 queue_create() {
 	local queue=$1
 	sql "$DATABASE" "SELECT $SCHEMA.create('$queue');" >/dev/null

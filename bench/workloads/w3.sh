@@ -36,15 +36,8 @@ w3_single_script() {
 		\set msg_id 0
 		SELECT $SCHEMA.send('bench', '$PAYLOAD'::jsonb);
 		SELECT msg_id FROM $SCHEMA.read('bench', 600, 1) \aset
-		\if :msg_id = 0
-		SELECT bench.note('short', 1);
-		\else
-		SELECT $SCHEMA.delete('bench', :msg_id::bigint) AS gone \gset
-		\if not :gone
-		SELECT bench.note('repeat', 1);
-		\endif
-		\endif
 	SQL
+	acknowledge_script
 }
 
 w3_batch_script() {

@@ -36,15 +36,8 @@ w8_script() {
 		\set msg_id 0
 		SELECT $SCHEMA.send('bench', '$PAYLOAD'::jsonb, jsonb_build_object('x-pgmq-group', 'group ' || :grp));
 		SELECT msg_id FROM $SCHEMA.read_grouped('bench', 600, 1) \aset
-		\if :msg_id = 0
-		SELECT bench.note('short', 1);
-		\else
-		SELECT $SCHEMA.delete('bench', :msg_id::bigint) AS gone \gset
-		\if not :gone
-		SELECT bench.note('repeat', 1);
-		\endif
-		\endif
 	SQL
+	acknowledge_script
 }
 
 # The floor knows no groups. The SQL design looks at every message in each call:
