@@ -207,6 +207,20 @@ foreach my $n (2, 5)
 	queues_are_sound($node, [$queue]);
 }
 
+# What is settled meanwhile is waited for, not looked for in the whole table
+create_group('brief', 3);
+ask($a, 'BEGIN');
+ask($a, send_group('brief', 4, 5));
+ask($a, q{PREPARE TRANSACTION 'brief'});
+ask($b, 'BEGIN');
+stop_at($b, 'take-heads-begin', "SELECT $ids FROM pgmq.read_grouped('brief', 60, 1000)");
+ask($a, q{COMMIT PREPARED 'brief'});
+ask($a, q{SELECT queue_length FROM pgmq.metrics('brief')});
+is_beginning(go_on($b), 'a group is read to its end');
+is(ask($b, q{SELECT seq_scan FROM pg_stat_xact_user_tables WHERE relname = 'q_brief'}), 0, 'by its ring');
+ask($b, 'COMMIT');
+queues_are_sound($node, ['brief']);
+
 # ---- a slot's number is another message's by now ----
 
 # Message 1 loses its slot; A's scan sees its row, B deletes that row, A gives it a slot and

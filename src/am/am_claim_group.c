@@ -16,6 +16,14 @@
 #include "common/limits.h"
 #include "utils/timestamp.h"
 
+/*
+ * Looks at a ring that others bring up to date before the table is asked, and the
+ * pause between two of them; the first ones come at once.
+ */
+#define MAX_LOOKS 100
+#define MAX_HASTY_LOOKS 3
+#define LOOK_PAUSE_US 1000
+
 /* A group that a call reads from. */
 typedef struct GroupRead
 {
@@ -204,6 +212,35 @@ claim_sorted(GroupCall *call)
 }
 
 /*
+ * One look at the ring.  request->needs_sql: it could not answer; *is_passing: it may
+ * in a moment, when what others (or this look) have begun to settle or publish is done.
+ */
+static void
+claim_groups_once(GroupCall *call, XactQueue *queue, Relation rel, ClaimRequest *request,
+				  bool *is_passing)
+{
+	ClaimState *state = &call->claims;
+
+	*is_passing = false;
+	pgmq_xact_watch_groups(queue);
+	if (!pgmq_claim_begin(state, rel, request))
+		return;
+	request->needs_sql = pgmq_xact_has_cold(queue) ||
+		!pgmq_xact_groups_are_exact(queue, state->now);
+	if (request->needs_sql)
+		return;
+	pgmq_xact_mature(queue, state->now);
+	call->n_own_heads = pgmq_xact_own_heads(queue, &call->own_heads);
+	if (request->group_order == GROUPS_ONE_BY_ONE)
+		claim_sorted(call);
+	else
+		claim_in_turn(call, request->group_order == GROUPS_HEADS_ONLY);
+	if (state->n_done > 0)
+		request->needs_sql = false; /* the next call sees to the rest */
+	*is_passing = request->needs_sql;
+}
+
+/*
  * Claim and lease up to request->max_rows messages in the order of groups that
  * request->group_order says; each is handed to the sink.  Returns how many.
  * Conditions as for pgmq_am_claim(); with needs_sql set nothing was claimed.
@@ -211,30 +248,20 @@ claim_sorted(GroupCall *call)
 int64
 pgmq_am_claim_groups(Relation rel, ClaimRequest *request)
 {
-	GroupCall	call;
-	ClaimState *state = &call.claims;
+	GroupCall	call = {0};
 	XactQueue  *queue = pgmq_xact_queue(rel);
+	bool		is_passing = true;
 
 	request->needs_sql = IsolationUsesXactSnapshot() || !pgmq_xact_queue_is_usable(queue);
 	if (request->needs_sql)
 		return 0;
 	pgmq_xact_keep_groups(queue);
-	pgmq_xact_watch_groups(queue);
-	if (!pgmq_claim_begin(state, rel, request))
-		return 0;
-	if (pgmq_xact_has_cold(queue) || !pgmq_xact_groups_are_exact(queue, state->now))
+	for (int look = 0; is_passing && look < MAX_LOOKS; look++)
 	{
-		request->needs_sql = true;
-		return 0;
+		if (look >= MAX_HASTY_LOOKS)
+			pg_usleep(LOOK_PAUSE_US);
+		claim_groups_once(&call, queue, rel, request, &is_passing);
 	}
-	pgmq_xact_mature(queue, state->now);
-	call.n_own_heads = pgmq_xact_own_heads(queue, &call.own_heads);
-	if (request->group_order == GROUPS_ONE_BY_ONE)
-		claim_sorted(&call);
-	else
-		claim_in_turn(&call, request->group_order == GROUPS_HEADS_ONLY);
 	pgmq_xact_trim();
-	if (state->n_done > 0)
-		request->needs_sql = false; /* the next call sees to the rest */
-	return state->n_done;
+	return call.claims.n_done;
 }
