@@ -311,6 +311,44 @@ go_on($a);
 is(answer($b), '"new"', 'an update waits for the sender');
 queues_are_sound($node, ['changed']);
 
+# ---- deleted between a scan's look at the page and its word to the ring ----
+
+# The deleter finds no slot to hold.  Where he is prepared then, nobody tells the ring
+foreach my $decision (qw(COMMIT ROLLBACK))
+{
+	my $queue = lc "between_$decision";
+
+	$node->safe_psql('postgres', "SELECT pgmq.create('$queue'), pgmq.send('$queue', '1')");
+	$node->safe_psql('postgres', "ALTER TABLE pgmq.q_$queue SET (fillfactor = 50)");
+	stop_at($a, 'scan-page-after', "SELECT $ids FROM pgmq.read('$queue', 0, 1)");
+	ask($b, "BEGIN; DELETE FROM pgmq.q_$queue WHERE msg_id = 1; PREPARE TRANSACTION '$queue'");
+	go_on($a);
+	ask($b, "$decision PREPARED '$queue'");
+	is(ask($c, "SELECT queue_length FROM pgmq.metrics('$queue')"), $decision eq 'COMMIT' ? 0 : 1, "the length after $decision PREPARED");
+	queues_are_sound($node, [$queue], $decision);
+	is(ask($c, "SELECT $ids FROM pgmq.read('$queue', 60, 1)"), $decision eq 'COMMIT' ? 'none' : '1', 'and what can be had');
+}
+
+# The deleter settles the slot that he did not find, and takes the delete back
+foreach my $undo ('ROLLBACK', 'ROLLBACK TO s; COMMIT')
+{
+	my $queue = 'settled_' . ++$n_marks;
+
+	$node->safe_psql('postgres', "SELECT pgmq.create('$queue')");
+	$node->safe_psql('postgres', "ALTER TABLE pgmq.q_$queue SET (fillfactor = 50)");
+	$node->safe_psql('postgres', "BEGIN; SELECT pgmq.send('$queue', '1'); PREPARE TRANSACTION '$queue'");
+	$node->safe_psql('postgres', "SELECT count(*) FROM (SELECT pgmq.send('$queue', '1') FROM generate_series(1, 2)) x");
+	stop_at($a, 'scan-page-after', "SELECT $ids FROM pgmq.read('$queue', 0, 1)");
+	ask($b, "COMMIT PREPARED '$queue'");
+	ask($b, "BEGIN; SAVEPOINT s; DELETE FROM pgmq.q_$queue WHERE msg_id = 1");
+	go_on($a);
+	is(ask($b, "SELECT queue_length FROM pgmq.metrics('$queue')"), 2, 'its deleter does not count it');
+	is(ask($b, "SELECT $ids FROM pgmq.read('$queue', 0, 10)"), '2 3', 'nor read it');
+	ask($b, $undo);
+	is(ask($c, "SELECT $ids FROM pgmq.read('$queue', 60, 10)"), '1 2 3', "it is there after $undo");
+	queues_are_sound($node, [$queue], $undo);
+}
+
 # ---- taken back, and not in the ring yet ----
 
 foreach my $how ('COMMIT', 'ROLLBACK')

@@ -61,7 +61,7 @@ typedef enum RowState
 	ROW_LOCKED,					/* another transaction locks or deletes it */
 	ROW_GONE,					/* deleted, or never was */
 	ROW_INVISIBLE				/* inserted by somebody not finished, or later
-								 * than our snapshot */
+								 * than our snapshot; or deleted by us */
 } RowState;
 
 typedef struct Row
@@ -70,6 +70,8 @@ typedef struct Row
 	bool		has_head;
 	QueueRowHead head;			/* copy, valid if has_head */
 	bool		is_key_shared;	/* ROW_LOCKED: FOR KEY SHARE only */
+	TransactionId own_deleter;	/* ROW_INVISIBLE: which of our (sub)transactions
+								 * deleted it, or invalid */
 } Row;
 
 /* One row handed to the API: the stored tuple and the lease to show on it. */

@@ -205,11 +205,14 @@ is_over(TransactionId xid)
 	return !TransactionIdIsInProgress(xid) && pgmq_xid_is_unlocked(xid);
 }
 
-/* A LIMBO slot: if its transaction has ended, the page decides. */
+/*
+ * A LIMBO slot: if its transaction has ended, the page decides.  It may say that we are
+ * to decide: we deleted the row when it had no slot, which a scan made since.
+ */
 static void
 settle_limbo_row(Relation rel, XactQueue *queue, const SlotCopy *copy)
 {
-	ScannedRow	scanned;
+	ScannedRow	scanned = {0};
 	Row			row;
 	RowState	state;
 
@@ -218,6 +221,12 @@ settle_limbo_row(Relation rel, XactQueue *queue, const SlotCopy *copy)
 	PGMQ_FAILPOINT("settle-look-before");
 	state = pgmq_am_look_latest(rel, &copy->tid, copy->msg_id, true, &row);
 	PGMQ_FAILPOINT("settle-look-after");
+	if (state == ROW_INVISIBLE && TransactionIdIsValid(row.own_deleter))
+	{
+		scanned.undecided = row.own_deleter;
+		pgmq_xact_settle(queue, copy, &scanned);
+		return;
+	}
 	if (state == ROW_GONE || state == ROW_INVISIBLE)
 	{
 		pgmq_xact_settle(queue, copy, NULL);

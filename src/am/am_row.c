@@ -77,8 +77,20 @@ is_in_snapshot(HeapTuple tuple, Buffer buffer)
 	return HeapTupleSatisfiesVisibility(tuple, GetTransactionSnapshot(), buffer);
 }
 
+/* Which of our (sub)transactions has deleted the row?  Invalid if none has. */
+static TransactionId
+own_deleter(HeapTupleHeader header)
+{
+	TransactionId xid;
+
+	if ((header->t_infomask & HEAP_XMAX_INVALID) || HEAP_XMAX_IS_LOCKED_ONLY(header->t_infomask))
+		return InvalidTransactionId;
+	xid = HeapTupleHeaderGetUpdateXid(header);
+	return TransactionIdIsCurrentTransactionId(xid) ? xid : InvalidTransactionId;
+}
+
 static RowState
-judge(HeapTuple tuple, Buffer buffer, bool any_snapshot, bool *is_key_shared)
+judge(HeapTuple tuple, Buffer buffer, bool any_snapshot, Row *row)
 {
 	switch (HeapTupleSatisfiesUpdate(tuple, GetCurrentCommandId(false), buffer))
 	{
@@ -87,8 +99,10 @@ judge(HeapTuple tuple, Buffer buffer, bool any_snapshot, bool *is_key_shared)
 		case TM_BeingModified:
 			if (!any_snapshot && !is_in_snapshot(tuple, buffer))
 				return ROW_INVISIBLE;
-			return is_held_by_others(tuple, is_key_shared) ? ROW_LOCKED : ROW_LIVE;
+			return is_held_by_others(tuple, &row->is_key_shared) ? ROW_LOCKED : ROW_LIVE;
 		case TM_Invisible:
+		case TM_SelfModified:
+			row->own_deleter = own_deleter(tuple->t_data);
 			return ROW_INVISIBLE;
 		default:
 			return ROW_GONE;
@@ -145,6 +159,7 @@ look(Relation rel, const ItemPointerData *tid, int64 msg_id, bool want_tuple,
 	row->tuple = NULL;
 	row->has_head = false;
 	row->is_key_shared = false;
+	row->own_deleter = InvalidTransactionId;
 	if (!has_block(rel, ItemPointerGetBlockNumberNoCheck(tid), any_snapshot))
 		return ROW_GONE;
 	buffer = ReadBuffer(rel, ItemPointerGetBlockNumberNoCheck(tid));
@@ -153,7 +168,7 @@ look(Relation rel, const ItemPointerData *tid, int64 msg_id, bool want_tuple,
 	{
 		pgmq_am_row_values(&tuple, RelationGetDescr(rel), &found_id, &lease, &has_msg_id);
 		if (has_msg_id && found_id == msg_id)
-			state = judge(&tuple, buffer, any_snapshot, &row->is_key_shared);
+			state = judge(&tuple, buffer, any_snapshot, row);
 	}
 	if (state == ROW_LIVE || state == ROW_LOCKED)
 	{

@@ -111,7 +111,7 @@ typedef struct SlotLinks
 } SlotLinks;
 
 /* At most so many sessions may be taking one row's lock at the same instant. */
-#define MAX_LOCKERS 63
+#define MAX_LOCKERS 31
 
 /*
  * One message.  64 bytes; every field is guarded by its ring's L4, except
@@ -119,7 +119,7 @@ typedef struct SlotLinks
  * spinlock.
  *
  *	 0 msg_id   8 visible_at   16 block   20 offset, state, tree, limbo_insert,
- *	lockers   23 stage   24 owner   28 lease_seq  (24 undo_last_read_at)
+ *	is_doubtful, lockers   23 stage   24 owner   28 lease_seq  (24 undo_last_read_at)
  *	32 read_ct 36 group   40 by_id   48 by_order   56 by_group
  */
 typedef struct RingSlot
@@ -131,7 +131,8 @@ typedef struct RingSlot
 	uint32		state:3;		/* SlotState */
 	uint32		tree:3;			/* SlotTree holding by_order */
 	uint32		limbo_insert:1; /* LIMBO: the row itself is not committed */
-	uint32		lockers:6;		/* plain SQL now taking the row's lock */
+	uint32		is_doubtful:1;	/* when let go, the page must be asked */
+	uint32		lockers:5;		/* plain SQL now taking the row's lock */
 	uint8		stage;			/* CLAIMED, DELETING: SlotStage, IN_SAVEPOINT */
 	union
 	{

@@ -217,7 +217,8 @@ pgmq_ring_withdraw(Ring *ring, uint32 slot)
 }
 
 /*
- * CLAIMED, DELETING, LIMBO or UNDO, back to READY or WAITING.
+ * CLAIMED, DELETING, LIMBO or UNDO, back to READY or WAITING; or to LIMBO, if the slot
+ * outlived a rebuild and its row may not have.
  *
  * Plain SQL may have held a committed row while it was LIMBO, in no group yet
  * (a transaction had been prepared).  Only the row knows its group, so the table
@@ -229,6 +230,11 @@ pgmq_ring_settle(Ring *ring, uint32 slot, TimestampTz now)
 	RingSlot   *s = ring_slot(slot);
 
 	Assert(s->state != SLOT_FREE);
+	if (s->is_doubtful)
+	{
+		pgmq_ring_to_limbo(ring, slot, FrozenTransactionId, false);
+		return;
+	}
 	PGMQ_CRASHPOINT("ring-settle-begin");
 	if (s->tree == TREE_WAITING)
 	{
@@ -259,6 +265,7 @@ pgmq_ring_lease(Ring *ring, uint32 slot, int32 read_ct, TimestampTz visible_at,
 	s->read_ct = read_ct;
 	s->visible_at = visible_at;
 	s->u.o.lease_seq = ++ring->lease_seq;
+	s->is_doubtful = false;
 	place(ring, slot, now);
 	if (s->state == SLOT_READY)
 		ring->ready_seq++;
@@ -290,7 +297,7 @@ pgmq_ring_hold(Ring *ring, uint32 slot, SlotState state, uint32 owner)
 	PGMQ_CRASHPOINT("ring-hold-end");
 }
 
-/* Transaction xid will decide about the row. */
+/* Transaction xid will decide about the row; FrozenTransactionId: has decided. */
 void
 pgmq_ring_to_limbo(Ring *ring, uint32 slot, TransactionId xid, bool is_insert)
 {
@@ -300,6 +307,7 @@ pgmq_ring_to_limbo(Ring *ring, uint32 slot, TransactionId xid, bool is_insert)
 	leave_tree(ring, slot);
 	leave_limbo(ring, slot);
 	s->state = SLOT_LIMBO;
+	s->is_doubtful = false;
 	s->u.o.owner = xid;
 	s->limbo_insert = is_insert;
 	if (is_insert)
@@ -403,7 +411,9 @@ pgmq_ring_must_load(const Ring *ring, int64 after_id, uint32 after_slot, Timesta
 
 /*
  * Forget up to max READY and WAITING slots, for a rebuild; returns how many.
- * What is held, undecided or being locked stays.
+ * Undecided ones stay.  So do those that are held or being locked, but they may be of
+ * rows deleted behind the ring's back: they are for whoever asks the page, the latter
+ * at once, the former when they are let go.
  */
 int
 pgmq_ring_discard(Ring *ring, int max)
@@ -417,12 +427,16 @@ pgmq_ring_discard(Ring *ring, int max)
 		int64		msg_id = s->msg_id;
 		uint32		next = pgmq_tree_next(ring, TREE_BY_ID, msg_id, slot);
 
-		if ((s->state == SLOT_READY || s->state == SLOT_WAITING) &&
-			s->lockers == 0)
+		if (s->state == SLOT_READY || s->state == SLOT_WAITING)
 		{
-			pgmq_ring_withdraw(ring, slot);
+			if (s->lockers == 0)
+				pgmq_ring_withdraw(ring, slot);
+			else
+				pgmq_ring_to_limbo(ring, slot, FrozenTransactionId, false);
 			n++;
 		}
+		else if (s->state == SLOT_CLAIMED)
+			s->is_doubtful = true;
 		slot = next;
 	}
 	return n;

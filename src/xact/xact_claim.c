@@ -44,15 +44,15 @@ held_slot(const Ring *ring, const XactMessage *message)
 }
 
 /*
- * Has the slot no group yet, and should be in one?  It was a LIMBO insert when we
- * deleted its row.  Now that the delete is undone, the page will tell its group: to
+ * Has the slot of a row that we deleted no group yet, and should be in one?  It was a
+ * LIMBO insert then.  Now that the delete is undone, the page will tell its group: to
  * whoever settles the slot when our (sub)transaction is over.
  */
 static bool
-must_join_group(const Ring *ring, uint32 slot)
+must_join_group(const Ring *ring, const XactMessage *message, uint32 slot)
 {
 	return ring->is_grouped && !ring->must_rescan && ring_slot(slot)->group == 0 &&
-		TransactionIdIsValid(GetCurrentTransactionIdIfAny());
+		(message->flags & MSG_DELETED) != 0;
 }
 
 /*
@@ -82,7 +82,7 @@ pgmq_xact_release_message(XactMessage *message, uint8 keep, TimestampTz now,
 			pgmq_ring_to_undo(ring, slot, message->before.read_ct,
 							  message->before.last_read_at,
 							  message->before.visible_at);
-		else if (must_join_group(ring, slot))
+		else if (must_join_group(ring, message, slot))
 			pgmq_ring_to_limbo(ring, slot, GetCurrentTransactionIdIfAny(), true);
 		else
 			pgmq_ring_settle(ring, slot, now);

@@ -493,6 +493,8 @@ prepare_message(Ring *ring, XactMessage *message, TransactionId xid,
 			slot = pgmq_ring_lookup(ring, message->msg_id, &message->tid);
 		if (slot != 0)
 			pgmq_ring_to_limbo(ring, slot, xid, false);
+		else
+			ring->withdraw_epoch++; /* a scan may have seen the row undeleted */
 	}
 	else if ((message->flags & MSG_CLAIMED) && slot != 0)
 		pgmq_ring_settle(ring, slot, now);

@@ -381,7 +381,7 @@ pgmq_xact_find_undo(XactQueue *queue, int64 msg_id, const ItemPointerData *tid,
 
 /*
  * A LIMBO slot's transaction has ended: *row is what the page says now, NULL
- * that the row is gone.
+ * that the row is gone.  With row->undecided that transaction, ours, has deleted it.
  */
 void
 pgmq_xact_settle(XactQueue *queue, const SlotCopy *copy, const ScannedRow *row)
@@ -405,6 +405,8 @@ pgmq_xact_settle(XactQueue *queue, const SlotCopy *copy, const ScannedRow *row)
 				pgmq_ring_wake(ring, 1, &wake);
 			ring->n_dead++;
 		}
+		else if (TransactionIdIsValid(row->undecided))
+			pgmq_ring_to_limbo(ring, slot, row->undecided, false);
 		else
 		{
 			ring_slot(slot)->read_ct = row->read_ct;

@@ -108,10 +108,9 @@ xid_session(TransactionId xid)
 bool
 xid_is_over(TransactionId xid)
 {
-	int			session = xid_session(xid);
-
-	return !xid_is_running(xid) &&
-		(session == NOBODY || sim->sessions[session].phase == PHASE_ACTIVE);
+	while (sim->xids[xid].status == XID_SUBCOMMITTED)
+		xid = sim->xids[xid].parent;
+	return sim->xids[xid].status != XID_RUNNING && !sim->xids[xid].is_locked;
 }
 
 bool
@@ -132,7 +131,7 @@ new_xid(TransactionId parent)
 	TransactionId xid = ++sim->last_xid;
 
 	Assert(xid < SIM_MAX_XIDS);
-	sim->xids[xid] = (SimXid) {XID_RUNNING, parent, sim_number};
+	sim->xids[xid] = (SimXid) {XID_RUNNING, parent, sim_number, true};
 	return xid;
 }
 
@@ -286,9 +285,10 @@ look_at(const SimRow *row)
 {
 	if (row == NULL || !row->is_used)
 		return LOOK_GONE;
-	if (!is_committed(row->xmin) && !sim_is_mine(row->xmin))
+	if ((!is_committed(row->xmin) && !sim_is_mine(row->xmin)) ||
+		(row->xmax != InvalidTransactionId && sim_is_mine(row->xmax)))
 		return LOOK_INVISIBLE;
-	if (is_committed(row->xmax) || (row->xmax != InvalidTransactionId && sim_is_mine(row->xmax)))
+	if (is_committed(row->xmax))
 		return LOOK_GONE;
 	return is_locked_by_other(row) ? LOOK_LOCKED : LOOK_LIVE;
 }
@@ -306,14 +306,17 @@ new_undo(void)
 	return undo;
 }
 
-/* Before a lease is noted on a row. */
+/*
+ * Before a lease is noted on a row.  Another's, which has committed, is on the page: he
+ * has sent the row himself, and has not published it yet.
+ */
 void
 log_lease(SimRow *row)
 {
 	SimUndo    *undo = new_undo();
 
 	undo->row = row;
-	undo->holder = row->holder;
+	undo->holder = row->holder == sim_number ? sim_number : NOBODY;
 	undo->lease = row->lease;
 }
 

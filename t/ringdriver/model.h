@@ -35,6 +35,7 @@ typedef struct SimXid
 	SimXidStatus	status;
 	TransactionId parent;
 	int			session;		/* NOBODY: prepared */
+	bool		is_locked;		/* until its callback has run */
 } SimXid;
 
 /* A row version on its page, and what is known about its lease. */

@@ -373,6 +373,7 @@ finish_rollback_to(void)
 	sim_subxact_callback(SUBXACT_EVENT_ABORT_SUB, 0, 0, NULL);
 	undo_to(s->nest_level, true);
 	forget_step();
+	sim->xids[current_xid()].is_locked = false;
 	s->nest_level--;
 	s->phase = PHASE_ACTIVE;
 }
@@ -433,6 +434,7 @@ finish_commit(void)
 	trace("callback of commit");
 	sim_xact_callback(XACT_EVENT_COMMIT, NULL);
 	sim->xids[me()->xids[1]].session = NOBODY;
+	sim->xids[me()->xids[1]].is_locked = false;
 	forget_transaction(false);
 }
 
@@ -442,6 +444,7 @@ finish_abort(void)
 	trace("callback of abort");
 	sim_xact_callback(XACT_EVENT_ABORT, NULL);
 	sim->xids[me()->xids[1]].session = NOBODY;
+	sim->xids[me()->xids[1]].is_locked = false;
 	settle_failing(true);
 	forget_transaction(true);
 }
@@ -539,13 +542,30 @@ has_new_storage(void)
 	return false;
 }
 
+/*
+ * Is a row that we have leased locked by another, who took the lock where the ring had no
+ * slot and now waits for us?  To update it we would wait for him: a deadlock.
+ */
+static bool
+has_locked_lease(void)
+{
+	for (int i = 0; i < me()->n_undo; i++)
+	{
+		SimRow	   *row = me()->undo[i].row;
+
+		if (row != NULL && row->holder == sim_number && is_locked_by_other(row))
+			return true;
+	}
+	return false;
+}
+
 void
 op_prepare(void)
 {
 	SimPrepared *prepared = &sim->prepared[random_below(SIM_PREPARED)];
 	SimSession *s = me();
 
-	if (prepared->xid != InvalidTransactionId || has_new_storage())
+	if (prepared->xid != InvalidTransactionId || has_new_storage() || has_locked_lease())
 		return;
 	while (s->nest_level > 1)
 		op_release();
@@ -571,6 +591,7 @@ op_finish_prepared(void)
 		return;
 	trace("%s prepared %u", is_commit ? "commit" : "rollback", prepared->xid);
 	sim->xids[prepared->xid].status = is_commit ? XID_COMMITTED : XID_ABORTED;
+	sim->xids[prepared->xid].is_locked = false;
 	prepared->xid = InvalidTransactionId;
 	for (int q = 0; q < sim->n_queues; q++)
 		sim->queues[q].n_prepared -= prepared->has_touched[q];

@@ -37,6 +37,8 @@ begin_episode(uint64 seed)
 	sim = MemoryContextAllocHuge(sim_shared_context, sizeof(Sim));
 	memset(sim, 0, sizeof(Sim));
 	sim->random = seed;
+	sim->last_xid = FrozenTransactionId;
+	sim->xids[FrozenTransactionId] = (SimXid) {XID_COMMITTED, InvalidTransactionId, NOBODY, false};
 	make_sessions();
 	pgmq_test_clock = 1000;
 	pgmq_ring_memory_kb = random_percent(50) ? 1 + random_below(3) : 1 + random_below(60);
