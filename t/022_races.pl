@@ -207,6 +207,23 @@ foreach my $n (2, 5)
 	queues_are_sound($node, [$queue]);
 }
 
+# Changed before anybody settles it: it keeps its group back like any message that is held
+foreach my $change ('UPDATE pgmq.q_%s SET message = message WHERE msg_id = 1', 'DELETE FROM pgmq.q_%s WHERE msg_id = 1')
+{
+	my $queue = 'held_' . ++$n_marks;
+
+	create_group($queue, 0);
+	ask($a, 'BEGIN');
+	ask($a, send_group($queue, 1, 3));
+	ask($a, "PREPARE TRANSACTION '$queue'");
+	ask($a, "COMMIT PREPARED '$queue'");
+	ask($a, 'BEGIN; ' . sprintf($change, $queue));
+	is(ask($b, "SELECT $ids FROM pgmq.read_grouped('$queue', 60, 10)"), 'none', 'a change of its first message keeps a group back');
+	ask($a, 'ROLLBACK');
+	is(ask($b, "SELECT $ids FROM pgmq.read_grouped('$queue', 60, 10)"), '1 2 3', 'until it is undone');
+	queues_are_sound($node, [$queue]);
+}
+
 # What is settled meanwhile is waited for, not looked for in the whole table
 create_group('brief', 3);
 ask($a, 'BEGIN');

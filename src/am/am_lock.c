@@ -258,6 +258,8 @@ begin_change(RowChange *change, TM_FailureData *tmfd)
 			change->is_locked = true;
 		}
 		wait_for_inserter(change->rel, change->tid);
+		/* Into its group, where it keeps others back until our change commits */
+		pgmq_am_settle_row(change->rel, change->queue, msg_id, change->tid);
 		change->has_waited = true;
 		return begin_change(change, tmfd);
 	}

@@ -566,8 +566,8 @@ compare_groups(bool heads_only)
 			if (row->group_hash != g || !is_unique || !call.is_granted[i])
 				continue;
 			if (e == EXPECT_NO)
-				fail("message " INT64_FORMAT " of group %d is read, and the first, "
-					 INT64_FORMAT ", is not to be had", row->msg_id, g, first_id);
+				fail("message " INT64_FORMAT " of group %d is read, and the first is not to be had: %s",
+					 row->msg_id, g, describe_row(call.queue, first));
 			if (heads_only && row->msg_id != first_id)
 				fail("message " INT64_FORMAT " is not the first of group %d", row->msg_id, g);
 		}

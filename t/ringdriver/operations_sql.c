@@ -78,6 +78,15 @@ must_wait_for_inserter(const SimRow *row)
 	return session != NOBODY && session != sim_number;
 }
 
+static void
+settle_at(SimQueue *queue, XactQueue *list, const SimRow *row)
+{
+	ItemPointerData tid;
+
+	row_tid(queue->table, row, &tid);
+	settle_row(queue, list, row->msg_id, &tid);
+}
+
 /* Delete a row at once; false where that would wait or the row is not to be had. */
 bool
 delete_row(SimQueue *queue, XactQueue *list, SimRow *row)
@@ -87,8 +96,10 @@ delete_row(SimQueue *queue, XactQueue *list, SimRow *row)
 	if (!pgmq_xact_guard()->is_published && !pgmq_xact_guard()->is_own && list->ring != NULL)
 	{
 		pgmq_xact_guard_end(false);
-		if (look_at(row) != LOOK_LIVE || must_wait_for_inserter(row) ||
-			!begin_guard(queue, list, row, LockTupleExclusive))
+		if (look_at(row) != LOOK_LIVE || must_wait_for_inserter(row))
+			return false;
+		settle_at(queue, list, row);
+		if (!begin_guard(queue, list, row, LockTupleExclusive))
 			return false;
 	}
 	return delete_under_guard(row);
@@ -192,6 +203,7 @@ finish_change(void)
 		if (look_at(s->row) != LOOK_LIVE || must_wait_for_inserter(s->row))
 			return;
 		s->row->locker = current_xid();
+		settle_at(s->queue, list, s->row);
 		s->has_waited = true;
 		if (begin_guard(s->queue, list, s->row, work_modes[s->work]))
 			s->step = STEP_GUARDED;
