@@ -66,12 +66,13 @@ typedef enum RowState
 
 typedef struct Row
 {
-	HeapTuple	tuple;			/* copy, palloc'd; NULL unless live or locked */
+	HeapTuple	tuple;			/* copy, palloc'd; NULL unless live, locked or
+								 * with a deleter */
 	bool		has_head;
 	QueueRowHead head;			/* copy, valid if has_head */
 	bool		is_key_shared;	/* ROW_LOCKED: FOR KEY SHARE only */
-	TransactionId own_deleter;	/* ROW_INVISIBLE: which of our (sub)transactions
-								 * deleted it, or invalid */
+	TransactionId deleter;		/* ROW_LOCKED, ROW_INVISIBLE: transaction in
+								 * progress, perhaps ours, that deletes it */
 } Row;
 
 /* One row handed to the API: the stored tuple and the lease to show on it. */

@@ -206,28 +206,32 @@ is_over(TransactionId xid)
 }
 
 /*
- * A LIMBO slot: if its transaction has ended, the page decides.  It may say that we are
- * to decide: we deleted the row when it had no slot, which a scan made since.
+ * Which transaction is to decide about a row that is there: whoever deleted it when it had
+ * no slot, which a scan made since; or we, who inserted it where one was that had the same
+ * msg_id.  None: the row is committed and live.
  */
+static void
+find_undecided(const Row *row, ScannedRow *scanned)
+{
+	TransactionId xmin = HeapTupleHeaderGetXmin(row->tuple->t_data);
+
+	scanned->is_insert = TransactionIdIsCurrentTransactionId(xmin);
+	scanned->undecided = scanned->is_insert ? xmin : row->deleter;
+}
+
+/* A LIMBO slot: if its transaction has ended, the page decides. */
 static void
 settle_limbo_row(Relation rel, XactQueue *queue, const SlotCopy *copy)
 {
 	ScannedRow	scanned = {0};
 	Row			row;
-	RowState	state;
 
 	if (!is_over(copy->xid))
 		return;
 	PGMQ_FAILPOINT("settle-look-before");
-	state = pgmq_am_look_latest(rel, &copy->tid, copy->msg_id, true, &row);
+	(void) pgmq_am_look_latest(rel, &copy->tid, copy->msg_id, true, &row);
 	PGMQ_FAILPOINT("settle-look-after");
-	if (state == ROW_INVISIBLE && TransactionIdIsValid(row.own_deleter))
-	{
-		scanned.undecided = row.own_deleter;
-		pgmq_xact_settle(queue, copy, &scanned);
-		return;
-	}
-	if (state == ROW_GONE || state == ROW_INVISIBLE)
+	if (row.tuple == NULL)
 	{
 		pgmq_xact_settle(queue, copy, NULL);
 		return;
@@ -235,6 +239,7 @@ settle_limbo_row(Relation rel, XactQueue *queue, const SlotCopy *copy)
 	scanned.read_ct = row.has_head ? row.head.read_ct : copy->read_ct;
 	scanned.visible_at = row.has_head ? row.head.visible_at : copy->visible_at;
 	scanned.group_hash = pgmq_am_row_group(row.tuple, RelationGetDescr(rel));
+	find_undecided(&row, &scanned);
 	heap_freetuple(row.tuple);
 	pgmq_xact_settle(queue, copy, &scanned);
 }

@@ -77,16 +77,13 @@ is_in_snapshot(HeapTuple tuple, Buffer buffer)
 	return HeapTupleSatisfiesVisibility(tuple, GetTransactionSnapshot(), buffer);
 }
 
-/* Which of our (sub)transactions has deleted the row?  Invalid if none has. */
+/* Who deletes the row, or updates it; invalid if nobody does. */
 static TransactionId
-own_deleter(HeapTupleHeader header)
+deleter_of(HeapTupleHeader header)
 {
-	TransactionId xid;
-
-	if ((header->t_infomask & HEAP_XMAX_INVALID) || HEAP_XMAX_IS_LOCKED_ONLY(header->t_infomask))
+	if ((header->t_infomask & HEAP_XMAX_INVALID) || pgmq_am_is_only_locked(header))
 		return InvalidTransactionId;
-	xid = HeapTupleHeaderGetUpdateXid(header);
-	return TransactionIdIsCurrentTransactionId(xid) ? xid : InvalidTransactionId;
+	return HeapTupleHeaderGetUpdateXid(header);
 }
 
 static RowState
@@ -97,12 +94,15 @@ judge(HeapTuple tuple, Buffer buffer, bool any_snapshot, Row *row)
 		case TM_Ok:
 			return any_snapshot || is_in_snapshot(tuple, buffer) ? ROW_LIVE : ROW_INVISIBLE;
 		case TM_BeingModified:
+			row->deleter = deleter_of(tuple->t_data);
 			if (!any_snapshot && !is_in_snapshot(tuple, buffer))
 				return ROW_INVISIBLE;
 			return is_held_by_others(tuple, &row->is_key_shared) ? ROW_LOCKED : ROW_LIVE;
 		case TM_Invisible:
 		case TM_SelfModified:
-			row->own_deleter = own_deleter(tuple->t_data);
+			row->deleter = deleter_of(tuple->t_data);
+			if (!TransactionIdIsCurrentTransactionId(row->deleter))
+				row->deleter = InvalidTransactionId;
 			return ROW_INVISIBLE;
 		default:
 			return ROW_GONE;
@@ -159,7 +159,7 @@ look(Relation rel, const ItemPointerData *tid, int64 msg_id, bool want_tuple,
 	row->tuple = NULL;
 	row->has_head = false;
 	row->is_key_shared = false;
-	row->own_deleter = InvalidTransactionId;
+	row->deleter = InvalidTransactionId;
 	if (!has_block(rel, ItemPointerGetBlockNumberNoCheck(tid), any_snapshot))
 		return ROW_GONE;
 	buffer = ReadBuffer(rel, ItemPointerGetBlockNumberNoCheck(tid));
@@ -170,7 +170,7 @@ look(Relation rel, const ItemPointerData *tid, int64 msg_id, bool want_tuple,
 		if (has_msg_id && found_id == msg_id)
 			state = judge(&tuple, buffer, any_snapshot, row);
 	}
-	if (state == ROW_LIVE || state == ROW_LOCKED)
+	if (state == ROW_LIVE || state == ROW_LOCKED || TransactionIdIsValid(row->deleter))
 	{
 		row->has_head = queue_row_has_head(tuple.t_data);
 		if (row->has_head)

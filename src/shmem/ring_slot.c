@@ -141,7 +141,7 @@ new_slot(Ring *ring, uint32 *chain, int64 msg_id, const ItemPointerData *tid)
 
 /*
  * A committed message enters the ring.  A scan may have met the row first: then
- * a LIMBO slot is decided now, and any other is left as it is, because the
+ * a LIMBO insert is decided now, and any other slot is left as it is, because the
  * message may have been claimed since.  Slots come from *chain, then from the
  * pool; where there is none the message is noted as cold and 0 returned.  In a
  * ring that keeps groups it joins the one with group_hash.
@@ -158,7 +158,7 @@ pgmq_ring_publish(Ring *ring, uint32 *chain, int64 msg_id,
 		pg_atomic_write_u64(&ring->high_id, (uint64) msg_id);
 	if (slot == 0)
 		slot = new_slot(ring, chain, msg_id, tid);
-	else if (ring_slot(slot)->state == SLOT_LIMBO)
+	else if (ring_slot(slot)->state == SLOT_LIMBO && ring_slot(slot)->limbo_insert)
 	{
 		leave_tree(ring, slot);
 		leave_limbo(ring, slot);

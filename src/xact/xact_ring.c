@@ -381,7 +381,7 @@ pgmq_xact_find_undo(XactQueue *queue, int64 msg_id, const ItemPointerData *tid,
 
 /*
  * A LIMBO slot's transaction has ended: *row is what the page says now, NULL
- * that the row is gone.  With row->undecided that transaction, ours, has deleted it.
+ * that the row is gone.  With row->undecided that transaction is to decide.
  */
 void
 pgmq_xact_settle(XactQueue *queue, const SlotCopy *copy, const ScannedRow *row)
@@ -405,15 +405,16 @@ pgmq_xact_settle(XactQueue *queue, const SlotCopy *copy, const ScannedRow *row)
 				pgmq_ring_wake(ring, 1, &wake);
 			ring->n_dead++;
 		}
-		else if (TransactionIdIsValid(row->undecided))
-			pgmq_ring_to_limbo(ring, slot, row->undecided, false);
 		else
 		{
 			ring_slot(slot)->read_ct = row->read_ct;
 			ring_slot(slot)->visible_at = row->visible_at;
 			if (!pgmq_group_join(ring, &chain, slot, row->group_hash))
 				pgmq_ring_note_cold(ring, copy->msg_id, row->visible_at, now);
-			pgmq_ring_settle(ring, slot, now);
+			if (TransactionIdIsValid(row->undecided))
+				pgmq_ring_to_limbo(ring, slot, row->undecided, row->is_insert);
+			else
+				pgmq_ring_settle(ring, slot, now);
 			ring->ready_seq++;
 			pgmq_ring_wake(ring, 1, &wake);
 		}

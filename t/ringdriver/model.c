@@ -165,10 +165,7 @@ is_reusable(const SimRow *row)
 		xid_session(row->xmin) == NOBODY;
 }
 
-/*
- * Somewhere free, sometimes where another row was, of another msg_id (the ring knows a row
- * by both); NULL when the table is full.
- */
+/* Somewhere free, sometimes where another row was; NULL when the table is full. */
 SimRow *
 new_row(SimTable *table, int64 msg_id, const Lease *lease, uint64 group_hash)
 {
@@ -178,7 +175,7 @@ new_row(SimTable *table, int64 msg_id, const Lease *lease, uint64 group_hash)
 	{
 		SimRow	   *candidate = &table->rows[random_below(table->n_rows)];
 
-		if (candidate->msg_id != msg_id && is_reusable(candidate))
+		if (is_reusable(candidate))
 			row = candidate;
 	}
 	if (row == NULL)
