@@ -366,6 +366,22 @@ foreach my $undo ('ROLLBACK', 'ROLLBACK TO s; COMMIT')
 	queues_are_sound($node, [$queue], $undo);
 }
 
+# A slot comes while the deleter goes on without, and is claimed before he tells the ring
+$node->safe_psql('postgres', q{SELECT pgmq.create('stolen'), pgmq.send('stolen', '1')});
+$node->safe_psql('postgres', 'ALTER TABLE pgmq.q_stolen SET (fillfactor = 50)');
+stop_at($a, 'scan-page-after', "SELECT $ids FROM pgmq.read('stolen', 0, 1)");
+ask($b, 'BEGIN');
+stop_at($b, 'guard-stands@2', 'DELETE FROM pgmq.q_stolen WHERE msg_id = 1');
+go_on($a);
+ask($c, 'BEGIN');
+stop_at($c, 'take-ready-end', "SELECT $ids FROM pgmq.read('stolen', 60, 1)");
+go_on($b);
+ask($b, 'ROLLBACK');
+is(go_on($c), '1', 'who claimed a message while its deletion came and went has it');
+is(ask($a, "SELECT $ids FROM pgmq.read('stolen', 60, 1)"), 'none', 'and nobody else');
+ask($c, 'COMMIT');
+queues_are_sound($node, ['stolen']);
+
 # ---- taken back, and not in the ring yet ----
 
 foreach my $how ('COMMIT', 'ROLLBACK')

@@ -409,6 +409,14 @@ pgmq_ring_must_load(const Ring *ring, int64 after_id, uint32 after_slot, Timesta
 	return false;
 }
 
+/* When a claimed slot is let go, its page must be asked. */
+void
+pgmq_ring_doubt(uint32 slot)
+{
+	Assert(ring_slot(slot)->state == SLOT_CLAIMED);
+	ring_slot(slot)->is_doubtful = true;
+}
+
 /*
  * Forget up to max READY and WAITING slots, for a rebuild; returns how many.
  * Undecided ones stay.  So do those that are held or being locked, but they may be of
@@ -436,7 +444,7 @@ pgmq_ring_discard(Ring *ring, int max)
 			n++;
 		}
 		else if (s->state == SLOT_CLAIMED)
-			s->is_doubtful = true;
+			pgmq_ring_doubt(slot);
 		slot = next;
 	}
 	return n;

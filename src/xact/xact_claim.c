@@ -384,9 +384,9 @@ pgmq_xact_take_ref(XactQueue *queue, const MessageRef *ref, int *message, bool *
 	return taken;
 }
 
-/* Has another backend claimed the slot and not yet made up its mind? */
-static bool
-is_being_looked_at(uint32 slot)
+/* Has another backend claimed the slot and not yet made up its mind?  Caller holds L4. */
+bool
+pgmq_xact_is_looked_at(uint32 slot)
 {
 	RingSlot   *s = ring_slot(slot);
 
@@ -418,7 +418,7 @@ pgmq_xact_claim_any(XactQueue *queue, const MessageRef *ref, int *message,
 	ring_lock(ring, LW_EXCLUSIVE);
 	if (!ref_is_current(ring, ref, &current))
 		result = CLAIM_GONE;
-	else if (is_being_looked_at(current.slot))
+	else if (pgmq_xact_is_looked_at(current.slot))
 		result = CLAIM_BUSY;
 	else if (current.state == SLOT_CLAIMED || current.state == SLOT_DELETING)
 	{
@@ -661,7 +661,7 @@ pgmq_xact_guard_begin(XactQueue *queue, int64 msg_id, const ItemPointerData *tid
 			guard->is_newer = seq_is_newer(ring->forgotten_seq, queue->first_seq);
 		else if (ring_slot(slot)->state == SLOT_UNDO)
 			result = CLAIM_UNDECIDED;
-		else if (is_being_looked_at(slot))
+		else if (pgmq_xact_is_looked_at(slot))
 			result = CLAIM_BUSY;
 		else if (is_claimed_by_other(slot, mode))
 		{
@@ -689,6 +689,28 @@ pgmq_xact_guard_begin(XactQueue *queue, int64 msg_id, const ItemPointerData *tid
 	}
 	PGMQ_FAILPOINT("guard-stands");
 	return result;
+}
+
+/*
+ * Hold the slot of a row we deleted.  One that a scan has made since the guard was raised
+ * may have been claimed, too: whoever did so will find our row lock on the page, and leaves
+ * the slot to whoever asks the page again.
+ */
+static void
+hold_to_delete(Ring *ring, XactMessage *message)
+{
+	uint32		slot = pgmq_ring_lookup(ring, message->msg_id, &message->tid);
+
+	message->slot = 0;
+	if (slot == 0)
+		return;
+	if (pgmq_xact_is_looked_at(slot))
+	{
+		pgmq_ring_doubt(slot);
+		return;
+	}
+	message->slot = slot;
+	pgmq_ring_hold(ring, slot, SLOT_DELETING, PGMQ_MY_PROC_NUMBER);
 }
 
 /*
@@ -731,9 +753,7 @@ note_delete(const RowGuard *guard)
 		pgmq_xact_publish_owner();
 		PGMQ_FAILPOINT("note-delete-begin");
 		ring_lock(queue->ring, LW_EXCLUSIVE);
-		message->slot = pgmq_ring_lookup(queue->ring, guard->msg_id, &guard->tid);
-		if (message->slot != 0)
-			pgmq_ring_hold(queue->ring, message->slot, SLOT_DELETING, PGMQ_MY_PROC_NUMBER);
+		hold_to_delete(queue->ring, message);
 		PGMQ_CRASHPOINT("note-delete-held");
 		ring_unlock(queue->ring);
 		PGMQ_FAILPOINT("note-delete-end");

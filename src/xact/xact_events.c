@@ -491,10 +491,12 @@ prepare_message(Ring *ring, XactMessage *message, TransactionId xid,
 	{
 		if (slot == 0)
 			slot = pgmq_ring_lookup(ring, message->msg_id, &message->tid);
-		if (slot != 0)
-			pgmq_ring_to_limbo(ring, slot, xid, false);
-		else
+		if (slot == 0)
 			ring->withdraw_epoch++; /* a scan may have seen the row undeleted */
+		else if (pgmq_xact_is_looked_at(slot))
+			pgmq_ring_doubt(slot);
+		else
+			pgmq_ring_to_limbo(ring, slot, xid, false);
 	}
 	else if ((message->flags & MSG_CLAIMED) && slot != 0)
 		pgmq_ring_settle(ring, slot, now);

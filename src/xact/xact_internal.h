@@ -91,6 +91,7 @@ extern void pgmq_xact_merge_changes(int nest_level);
 extern void pgmq_xact_hold_to_look(Ring *ring, uint32 slot);
 extern int	pgmq_xact_message_of_slot(XactQueue *queue, const RingRef *ref);
 extern bool pgmq_xact_holds_slot(const Ring *ring, const XactMessage *message);
+extern bool pgmq_xact_is_looked_at(uint32 slot);
 extern void pgmq_xact_release_message(XactMessage *message, uint8 keep,
 									  TimestampTz now, WakeList *wake);
 extern bool pgmq_xact_leads_group(const XactMessage *message);
