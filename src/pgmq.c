@@ -12,6 +12,7 @@
 #include "api/api.h"
 #include "common/settings.h"
 #include "fmgr.h"
+#include "scan/scan.h"
 #include "shmem/ring.h"
 #include "shmem/throttle.h"
 #include "storage/ipc.h"
@@ -68,6 +69,7 @@ _PG_init(void)
 {
 	pgmq_settings_define();
 	pgmq_am_init();
+	pgmq_scan_init();
 	pgmq_publication_init();
 	pgmq_notify_init();
 	if (!process_shared_preload_libraries_in_progress)

@@ -23,6 +23,7 @@
 #include "catalog/namespace.h"
 #include "catalog/pg_namespace.h"
 #include "miscadmin.h"
+#include "nodes/extensible.h"
 #include "nodes/makefuncs.h"
 #include "pgstat.h"
 #include "storage/lmgr.h"
@@ -87,6 +88,41 @@ pgmq_xid_is_unlocked(TransactionId xid)
 	return ConditionalXactLockTableWait(xid);
 #endif
 }
+
+/*
+ * Custom scans: their slot has the table's kind, which 14 and 15 must be told after
+ * they have made another; tuples that are presented have no system columns but those
+ * of every slot.
+ */
+#if PG_VERSION_NUM >= 160000
+#define PGMQ_CUSTOM_SCAN_SET_SLOT_OPS(css) ((css)->slotOps = &TTSOpsBufferHeapTuple)
+#else
+#define PGMQ_CUSTOM_SCAN_SET_SLOT_OPS(css) ((void) 0)
+#endif
+
+#ifdef CUSTOMPATH_SUPPORT_PROJECTION
+#define PGMQ_CUSTOM_SCAN_PROJECTS CUSTOMPATH_SUPPORT_PROJECTION
+#else
+#define PGMQ_CUSTOM_SCAN_PROJECTS 0
+#endif
+
+static inline void
+pgmq_custom_scan_init_slot(CustomScanState *css, EState *estate)
+{
+#if PG_VERSION_NUM < 160000
+	css->ss.ps.subPlan = NIL;	/* made again with the expressions */
+	ExecInitScanTupleSlot(estate, &css->ss, RelationGetDescr(css->ss.ss_currentRelation),
+						  &TTSOpsBufferHeapTuple);
+	ExecAssignScanProjectionInfoWithVarno(&css->ss, ((Scan *) css->ss.ps.plan)->scanrelid);
+	css->ss.ps.qual = ExecInitQual(css->ss.ps.plan->qual, &css->ss.ps);
+#endif
+}
+
+#if PG_VERSION_NUM >= 170000
+#define PGMQ_ESTIMATE_ARRAY_LENGTH(root, array) estimate_array_length(root, array)
+#else
+#define PGMQ_ESTIMATE_ARRAY_LENGTH(root, array) estimate_array_length(array)
+#endif
 
 /* What tuple_update says about indexes. */
 #if PG_VERSION_NUM < 160000

@@ -40,4 +40,7 @@
 /* Claims by group per hold of a ring's lock. */
 #define RING_HEADS_BATCH 64
 
+/* Rows that a ring remembers after they were removed. */
+#define RING_REMOVED_LOG 256
+
 #endif							/* PGMQ_LIMITS_H */

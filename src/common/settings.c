@@ -14,6 +14,7 @@ int			pgmq_max_hot_queues = 4096;
 int			pgmq_queue_storage = STORAGE_AUTO;
 bool		pgmq_synchronous_leases = true;
 bool		pgmq_fast_path = true;
+bool		pgmq_scan_enabled = true;
 bool		pgmq_worker_enabled = true;
 int			pgmq_worker_naptime_ms = 1000;
 
@@ -64,6 +65,10 @@ pgmq_settings_define(void)
 							 "Use the ring; off, every call runs as plain SQL.",
 							 NULL, &pgmq_fast_path, true,
 							 PGC_USERSET, 0, NULL, NULL, NULL);
+	DefineCustomBoolVariable("pgmq.enable_scan",
+							 "Let queries on hot queue tables find their rows by the ring.",
+							 NULL, &pgmq_scan_enabled, true,
+							 PGC_USERSET, GUC_EXPLAIN, NULL, NULL, NULL);
 	DefineCustomBoolVariable("pgmq.worker",
 							 "Let a background worker build rings and vacuum hot queues.",
 							 NULL, &pgmq_worker_enabled, true,

@@ -214,6 +214,11 @@ typedef struct Ring
 	int64		cold_low_id;	/* lowest id known to be cold and visible */
 	TimestampTz cold_next_at;	/* earliest visible_at of the other cold ones */
 
+	/* What was removed: see ring_removed.c */
+	uint64		n_removed;		/* rows logged since the ring was made */
+	TransactionId removed_horizon;	/* newest that removed a row that is not, or
+									 * no longer, in the log */
+
 	uint64		n_dead;			/* rows withdrawn since the last vacuum */
 	TimestampTz vacuumed_at;
 
@@ -235,6 +240,14 @@ typedef struct RingRef
 	TimestampTz undo_last_read_at;
 	uint64		group_hash;		/* 0 where there is no group */
 } RingRef;
+
+/* A row that is not in the ring any more. */
+typedef struct RemovedRow
+{
+	int64		msg_id;
+	ItemPointerData tid;
+	TransactionId xid;			/* who removed it; top-level, committed */
+} RemovedRow;
 
 /* Consumers to wake once the ring lock is released. */
 typedef struct WakeList
@@ -316,6 +329,14 @@ extern bool pgmq_ring_evict_delayed(Ring *ring, TimestampTz now);
 extern bool pgmq_ring_evict_last_ready(Ring *ring, int64 above_id,
 									   TimestampTz now);
 extern TimestampTz pgmq_ring_next_event(const Ring *ring);
+
+/* ring_removed.c */
+extern TransactionId pgmq_newest_xid(void);
+extern void pgmq_ring_raise_horizon(Ring *ring, TransactionId xid);
+extern void pgmq_ring_note_removed(Ring *ring, int64 msg_id,
+								   const ItemPointerData *tid, TransactionId xid);
+extern int	pgmq_ring_removed(const Ring *ring, int64 low_id, int64 high_id,
+							  RemovedRow *rows);
 
 /* ring_waiters.c */
 extern void pgmq_ring_wait_begin(Ring *ring, uint64 seen_ready_seq, bool met_locked);

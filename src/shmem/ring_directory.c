@@ -94,8 +94,10 @@ find_free_ring(void)
 	return NULL;
 }
 
+/* newest_xid: of what was removed from the file before, it knows nothing. */
 static void
-reset_ring(Ring *ring, const RelFileLocator *locator, Oid relid, RingPhase phase)
+reset_ring(Ring *ring, const RelFileLocator *locator, Oid relid, RingPhase phase,
+		   TransactionId newest_xid)
 {
 	PGMQ_CRASHPOINT("ring-reset-begin");
 	ring_lock(ring, LW_EXCLUSIVE);
@@ -118,6 +120,8 @@ reset_ring(Ring *ring, const RelFileLocator *locator, Oid relid, RingPhase phase
 	ring->cold_low_id = PG_INT64_MAX;
 	ring->cold_next_at = DT_NOEND;
 	ring->n_partial = 0;
+	ring->n_removed = 0;
+	ring->removed_horizon = newest_xid;
 	ring->n_dead = 0;
 	ring->vacuumed_at = 0;
 	ring->first_waiter = ring->last_waiter = -1;
@@ -135,6 +139,7 @@ pgmq_ring_find_or_create(const RelFileLocator *locator, Oid relid,
 						 RingPhase phase)
 {
 	Ring	   *ring = pgmq_ring_find(locator);
+	TransactionId newest_xid;
 	bool		found;
 	DirectoryEntry *entry;
 
@@ -142,6 +147,7 @@ pgmq_ring_find_or_create(const RelFileLocator *locator, Oid relid,
 		return ring;
 	if (pgmq_shared->n_rings_used == pgmq_shared->n_rings)
 		return NULL;			/* stale: the next call sees that one is free */
+	newest_xid = pgmq_newest_xid();
 	PGMQ_WAITPOINT("ring-create-begin");
 	LWLockAcquire(pgmq_shared->directory_lock, LW_EXCLUSIVE);
 	ring = probe(locator);
@@ -154,7 +160,7 @@ pgmq_ring_find_or_create(const RelFileLocator *locator, Oid relid,
 		{
 			entry->index = ring->index;
 			pgmq_shared->n_rings_used++;
-			reset_ring(ring, locator, relid, phase);
+			reset_ring(ring, locator, relid, phase, newest_xid);
 		}
 	}
 	LWLockRelease(pgmq_shared->directory_lock);

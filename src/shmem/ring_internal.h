@@ -47,6 +47,8 @@ typedef struct RingShared
 	LWLock	   *directory_lock; /* L3 */
 	PaddedRing *rings;
 	RingBackend *backends;
+	RemovedRow *removed;		/* RING_REMOVED_LOG for each ring, guarded by its
+								 * L4; not touched before it is used */
 
 	/* guarded by L3 */
 	uint64		n_rings_made;

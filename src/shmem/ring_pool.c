@@ -9,6 +9,7 @@
  *	  RingSlot[]   the pool; slot 0 is nil
  *	  Ring[]       pgmq.max_hot_queues of them
  *	  RingBackend[] one per backend (ring_waiters.c)
+ *	  RemovedRow[] a log for each ring (ring_removed.c)
  *	  hash         the directory (ring_directory.c)
  *
  * The free list is guarded by a spinlock that is held for a handful of
@@ -45,7 +46,8 @@ shared_size(void)
 	size = add_size(size, mul_size(pool_slots() + 1, sizeof(RingSlot)));
 	size = add_size(size, mul_size(pgmq_max_hot_queues, sizeof(PaddedRing)));
 	size = add_size(size, mul_size(PGMQ_MAX_BACKENDS, sizeof(RingBackend)));
-	return add_size(size, 2 * PG_CACHE_LINE_SIZE);
+	size = add_size(size, mul_size(pgmq_max_hot_queues, RING_REMOVED_LOG * sizeof(RemovedRow)));
+	return add_size(size, 3 * PG_CACHE_LINE_SIZE);
 }
 
 /* Ask for memory and locks; called while the library is preloaded. */
@@ -106,6 +108,8 @@ pgmq_ring_shmem_startup(void)
 	{
 		pgmq_shared->rings = (PaddedRing *) CACHELINEALIGN(area);
 		pgmq_shared->backends = (RingBackend *) (pgmq_shared->rings + pgmq_max_hot_queues);
+		pgmq_shared->removed = (RemovedRow *)
+			CACHELINEALIGN(pgmq_shared->backends + PGMQ_MAX_BACKENDS);
 		init_shared();
 	}
 	pgmq_ring_directory_init();

@@ -301,6 +301,23 @@ extern void pgmq_xact_watch(XactQueue *queue);
 extern void pgmq_xact_sleep(XactQueue *queue, TimestampTz deadline,
 							bool met_locked, uint32 wait_event);
 extern void pgmq_xact_pass_turn(XactQueue *queue);
+/* xact_look.c */
+
+/* Where rows may be. */
+typedef struct TidList
+{
+	ItemPointerData *tids;		/* palloc'd */
+	int			n;
+	int			max;
+} TidList;
+
+extern void pgmq_tids_init(TidList *list);
+extern void pgmq_tids_add(TidList *list, const ItemPointerData *tid);
+extern bool pgmq_xact_look_up(XactQueue *queue, Snapshot snapshot, int64 msg_id,
+							  TidList *list);
+extern bool pgmq_xact_can_look(XactQueue *queue);
+extern bool pgmq_xact_must_build(XactQueue *queue);
+
 extern bool pgmq_xact_await_publishing(void);
 extern void pgmq_xact_note_vacuum(XactQueue *queue);
 

@@ -532,17 +532,23 @@ pgmq_xact_forget_row(int index)
 {
 	XactMessage *message = pgmq_xact_message(index);
 	Ring	   *ring = message->queue->ring;
+	TransactionId newest_xid;
 	WakeList	wake;
 	uint32		slot;
 
 	if (message->slot == 0 || (message->flags & MSG_CLAIMED) == 0)
 		return;
+	newest_xid = pgmq_newest_xid();	/* who has removed it is not known */
 	wake.n = 0;
 	PGMQ_FAILPOINT("forget-begin");
 	ring_lock(ring, LW_EXCLUSIVE);
 	slot = held_slot(ring, message);
-	if (slot != 0 && pgmq_ring_withdraw(ring, slot))
-		pgmq_ring_wake(ring, 1, &wake);
+	if (slot != 0)
+	{
+		pgmq_ring_raise_horizon(ring, newest_xid);
+		if (pgmq_ring_withdraw(ring, slot))
+			pgmq_ring_wake(ring, 1, &wake);
+	}
 	ring_unlock(ring);
 	PGMQ_WAITPOINT("forget-end");
 	message->slot = 0;

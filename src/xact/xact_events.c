@@ -177,11 +177,14 @@ before_prepare(void)
 static void
 mark_for_rebuild(Ring *ring)
 {
+	TransactionId xid = GetTopTransactionIdIfAny();
 	WakeList	wake;
 
 	wake.n = 0;
 	PGMQ_WAITPOINT("mark-rebuild-begin");
 	ring_lock(ring, LW_EXCLUSIVE);
+	if (TransactionIdIsValid(xid))
+		pgmq_ring_raise_horizon(ring, xid);
 	ring->must_discard = true;
 	if (ring->phase == RING_COMPLETE)
 		ring->phase = RING_INCOMPLETE;
@@ -243,6 +246,7 @@ apply_message(Ring *ring, XactMessage *message, TimestampTz now)
 			return 0;
 		if (slot == 0)
 			slot = pgmq_ring_lookup(ring, message->msg_id, &message->tid);
+		pgmq_ring_note_removed(ring, message->msg_id, &message->tid, GetTopTransactionIdIfAny());
 		Assert(message->slot == 0 || pgmq_xact_holds_slot(ring, message));
 		if (slot != 0)
 			return pgmq_ring_withdraw(ring, slot);

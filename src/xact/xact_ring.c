@@ -380,6 +380,27 @@ pgmq_xact_find_undo(XactQueue *queue, int64 msg_id, const ItemPointerData *tid,
 }
 
 /*
+ * A row is not there, which was seen once.  Whoever was to decide about a delete has done
+ * it; in other cases it is not known who has.
+ */
+static void
+note_gone(Ring *ring, const SlotCopy *copy, TransactionId newest_xid)
+{
+	if (!copy->is_limbo_insert && TransactionIdIsNormal(copy->xid))
+		pgmq_ring_note_removed(ring, copy->msg_id, &copy->tid, copy->xid);
+	else
+		pgmq_ring_raise_horizon(ring, newest_xid);
+}
+
+/* Did anybody ever see the row of a LIMBO slot? */
+static bool
+was_seen(const SlotCopy *copy)
+{
+	return !copy->is_limbo_insert || !TransactionIdIsNormal(copy->xid) ||
+		TransactionIdDidCommit(copy->xid);
+}
+
+/*
  * A LIMBO slot's transaction has ended: *row is what the page says now, NULL
  * that the row is gone.  With row->undecided that transaction is to decide.
  */
@@ -388,6 +409,8 @@ pgmq_xact_settle(XactQueue *queue, const SlotCopy *copy, const ScannedRow *row)
 {
 	Ring	   *ring = queue->ring;
 	TimestampTz now = pgmq_clock_now();
+	bool		must_note = row == NULL && was_seen(copy);
+	TransactionId newest_xid = must_note ? pgmq_newest_xid() : InvalidTransactionId;
 	uint32		chain = 0;
 	uint32		slot;
 	WakeList	wake;
@@ -401,6 +424,8 @@ pgmq_xact_settle(XactQueue *queue, const SlotCopy *copy, const ScannedRow *row)
 		ring->settle_epoch++;
 		if (row == NULL)
 		{
+			if (must_note)
+				note_gone(ring, copy, newest_xid);
 			if (pgmq_ring_withdraw(ring, slot))
 				pgmq_ring_wake(ring, 1, &wake);
 			ring->n_dead++;

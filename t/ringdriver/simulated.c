@@ -43,6 +43,18 @@ sim_top_xid(void)
 	return me()->xids[1];
 }
 
+TransactionId
+sim_next_xid(void)
+{
+	return sim->last_xid + 1;
+}
+
+bool
+sim_did_commit(TransactionId xid)
+{
+	return xid_status(xid) == XID_COMMITTED;
+}
+
 void
 sim_register_xact(XactCallback callback, void *arg)
 {

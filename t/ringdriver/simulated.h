@@ -72,6 +72,8 @@ extern int	sim_nest_level(void);
 extern bool sim_is_mine(TransactionId xid);
 extern TransactionId sim_top_xid(void);
 extern TransactionId current_xid(void);
+extern TransactionId sim_next_xid(void);
+extern bool sim_did_commit(TransactionId xid);
 extern void sim_register_xact(XactCallback callback, void *arg);
 extern void sim_register_subxact(SubXactCallback callback, void *arg);
 
@@ -85,6 +87,8 @@ extern void sim_register_subxact(SubXactCallback callback, void *arg);
 #define GetCurrentSubTransactionId() ((SubTransactionId) sim_nest_level())
 #define LockAcquire(tag, mode, is_session, dont_wait) ((void) (tag), LOCKACQUIRE_OK)
 #define LockRelease(tag, mode, is_session) ((void) (tag), true)
+#define ReadNextTransactionId sim_next_xid
+#define TransactionIdDidCommit sim_did_commit
 #define ForceSyncCommit() ((void) 0)
 #define RecoveryInProgress() false
 #define GetCurrentTimestamp() (pgmq_test_clock)

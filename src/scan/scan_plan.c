@@ -1,0 +1,60 @@
+/*
+ * scan_plan.c
+ *	  Offers the custom scan nodes to the planner.
+ */
+#include "common/compat.h"
+
+#include "am/am.h"
+#include "common/settings.h"
+#include "optimizer/paths.h"
+#include "parser/parsetree.h"
+#include "scan/scan.h"
+
+static set_rel_pathlist_hook_type prev_set_rel_pathlist = NULL;
+
+/*
+ * Where a table is updated or deleted from by WHERE CURRENT OF there is one way only.
+ */
+static bool
+has_current_of(RelOptInfo *rel)
+{
+	ListCell   *lc;
+
+	foreach(lc, rel->baserestrictinfo)
+		if (IsA(lfirst_node(RestrictInfo, lc)->clause, CurrentOfExpr))
+			return true;
+	return false;
+}
+
+/* Is there a ring that may answer? */
+static bool
+has_ring(Oid relid)
+{
+	Relation	rel = table_open(relid, NoLock);
+	bool		result = pgmq_am_is_ours(rel) && pgmq_am_facts(rel)->is_queue &&
+		pgmq_xact_can_look(pgmq_xact_queue(rel));
+
+	table_close(rel, NoLock);
+	return result;
+}
+
+static void
+set_rel_pathlist(PlannerInfo *root, RelOptInfo *rel, Index rti, RangeTblEntry *rte)
+{
+	if (prev_set_rel_pathlist)
+		prev_set_rel_pathlist(root, rel, rti, rte);
+	if (!pgmq_scan_enabled || !pgmq_xact_has_rings() || rte->rtekind != RTE_RELATION ||
+		rte->relkind != RELKIND_RELATION || rte->tablesample != NULL || IS_DUMMY_REL(rel) ||
+		has_current_of(rel) || !has_ring(rte->relid))
+		return;
+	pgmq_scan_add_lookups(root, rel);
+}
+
+/* Called once, by _PG_init. */
+void
+pgmq_scan_init(void)
+{
+	pgmq_scan_register_lookup();
+	prev_set_rel_pathlist = set_rel_pathlist_hook;
+	set_rel_pathlist_hook = set_rel_pathlist;
+}

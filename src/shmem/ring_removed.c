@@ -1,0 +1,81 @@
+/*
+ * ring_removed.c
+ *	  The rows that were removed from a ring last, for those who look at the
+ *	  table with a snapshot that still sees them.
+ *
+ * A ring says what is there now.  Who looks by a snapshot must also find rows
+ * that were deleted (or replaced by an update) by transactions which that
+ * snapshot takes for running.  The log has the last RING_REMOVED_LOG of them,
+ * with the transaction of each; of those before, removed_horizon is the newest
+ * transaction.  A row that nobody sees any more may have been vacuumed and its
+ * place taken by another: an entry is a hint, as a slot is.
+ *
+ * Callers hold the ring's L4: exclusively to add, at least shared to look.
+ */
+#include "common/compat.h"
+
+#include "access/transam.h"
+#include "shmem/ring_internal.h"
+
+/* The i-th removal since the ring was made; one of the last RING_REMOVED_LOG. */
+static RemovedRow *
+removed_row(const Ring *ring, uint64 i)
+{
+	return &pgmq_shared->removed[(uint64) ring->index * RING_REMOVED_LOG + i % RING_REMOVED_LOG];
+}
+
+/* No transaction that has ended by now is newer. */
+TransactionId
+pgmq_newest_xid(void)
+{
+	TransactionId xid = ReadNextTransactionId();
+
+	TransactionIdRetreat(xid);
+	return xid;
+}
+
+/*
+ * Transactions up to xid may have removed rows that the log does not have.
+ */
+void
+pgmq_ring_raise_horizon(Ring *ring, TransactionId xid)
+{
+	if (!TransactionIdIsValid(ring->removed_horizon) ||
+		TransactionIdFollows(xid, ring->removed_horizon))
+		ring->removed_horizon = xid;
+}
+
+/* A committed transaction has removed the row at tid. */
+void
+pgmq_ring_note_removed(Ring *ring, int64 msg_id, const ItemPointerData *tid,
+					   TransactionId xid)
+{
+	RemovedRow *row = removed_row(ring, ring->n_removed);
+
+	if (ring->n_removed >= RING_REMOVED_LOG)
+		pgmq_ring_raise_horizon(ring, row->xid);
+	row->msg_id = msg_id;
+	row->tid = *tid;
+	row->xid = xid;
+	ring->n_removed++;
+}
+
+/*
+ * Copy the logged rows with a msg_id from low_id to high_id to rows, which has
+ * room for RING_REMOVED_LOG; returns how many.
+ */
+int
+pgmq_ring_removed(const Ring *ring, int64 low_id, int64 high_id, RemovedRow *rows)
+{
+	uint64		first = ring->n_removed > RING_REMOVED_LOG ? ring->n_removed - RING_REMOVED_LOG : 0;
+	int			n = 0;
+
+	for (uint64 i = first; i < ring->n_removed; i++)
+	{
+		const RemovedRow *row = removed_row(ring, i);
+
+		if (row->msg_id >= low_id && row->msg_id <= high_id)
+			rows[n++] = *row;
+	}
+	return n;
+}
