@@ -45,6 +45,11 @@
 #if PG_VERSION_NUM >= 170000
 #include "utils/injection_point.h"
 #endif
+#include "commands/explain.h"
+#if PG_VERSION_NUM >= 180000
+#include "commands/explain_format.h"
+#include "commands/explain_state.h"
+#endif
 
 /* Relation file locators got their name in 16. */
 #if PG_VERSION_NUM < 160000

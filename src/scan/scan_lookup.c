@@ -12,7 +12,6 @@
 
 #include "am/am.h"
 #include "catalog/pg_type.h"
-#include "commands/explain.h"
 #include "common/clock.h"
 #include "nodes/nodeFuncs.h"
 #include "optimizer/cost.h"
