@@ -59,11 +59,19 @@ END $$;
 -- Every kind of query, about some ids
 CREATE FUNCTION all_same(ids bigint[]) RETURNS void LANGUAGE plpgsql AS $$
 DECLARE
-	rows CONSTANT text := $q$SELECT string_agg(format('%s at %s: %s', q.msg_id, q.ctid, q.message), E'\n' ORDER BY q.msg_id, q.ctid) FROM $q$;
+	row CONSTANT text := $q$format('%s at %s: %s', q.msg_id, q.ctid, q.message)$q$;
+	rows CONSTANT text := format($q$SELECT string_agg(%s, E'\n' ORDER BY q.msg_id, q.ctid) FROM $q$, row);
+	ordered CONSTANT text := format($q$SELECT string_agg(%s, E'\n') FROM (SELECT ctid, * FROM pgmq.q_q $q$, row);
 BEGIN
 	PERFORM same(rows || 'pgmq.q_q q WHERE msg_id = ANY ($1)', ids);
 	PERFORM same(rows || 'pgmq.q_q q WHERE msg_id = $1[1]', ids);
 	PERFORM same(rows || 'unnest($1) k JOIN pgmq.q_q q ON q.msg_id = k', ids);
+	-- Leases are not under the snapshot: with this bound they make no difference
+	PERFORM same(ordered || $q$WHERE vt <= now() + '1 hour' ORDER BY msg_id) q$q$, ids);
+	PERFORM same(ordered || $q$WHERE vt < now() + '1 hour' ORDER BY msg_id DESC LIMIT 20) q$q$, ids);
+	PERFORM same(ordered || 'ORDER BY msg_id LIMIT 40) q', ids);
+	PERFORM same($q$SELECT concat_ws(' to ', min(msg_id), max(msg_id)) FROM pgmq.q_q WHERE vt <= now() + '1 hour'$q$, ids);
+	PERFORM same('SELECT concat_ws('' to '', min(msg_id), max(msg_id)) FROM pgmq.q_q', ids);
 END $$;
 
 CREATE FUNCTION some_ids() RETURNS bigint[] LANGUAGE sql AS $$

@@ -123,6 +123,14 @@ pgmq_custom_scan_init_slot(CustomScanState *css, EState *estate)
 #endif
 }
 
+#if PG_VERSION_NUM >= 160000
+#define PGMQ_BUILD_EXPRESSION_PATHKEY(root, expr, operator, relids) \
+	build_expression_pathkey(root, expr, operator, relids, false)
+#else
+#define PGMQ_BUILD_EXPRESSION_PATHKEY(root, expr, operator, relids) \
+	build_expression_pathkey(root, expr, NULL, operator, relids, false)
+#endif
+
 #if PG_VERSION_NUM >= 170000
 #define PGMQ_ESTIMATE_ARRAY_LENGTH(root, array) estimate_array_length(root, array)
 #else

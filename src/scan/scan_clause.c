@@ -103,6 +103,47 @@ pgmq_scan_match_key(PlannerInfo *root, Node *clause, Index relid, KeyClause *res
 	return false;
 }
 
+/* The time by the clock may be asked once for a whole scan, which asks later than that. */
+static bool
+is_clock(Node *node)
+{
+	return IsA(node, FuncExpr) && ((FuncExpr *) node)->funcid == F_CLOCK_TIMESTAMP;
+}
+
+/*
+ * Does the clause hold only for rows with a vt up to some time?  Returns that, or NULL.
+ * As an operator or as the function behind it.
+ */
+Expr *
+pgmq_scan_match_bound(PlannerInfo *root, Node *clause, Index relid)
+{
+	Oid			function;
+	List	   *args;
+	Node	   *bound;
+
+	if (IsA(clause, OpExpr))
+	{
+		function = get_opcode(((OpExpr *) clause)->opno);
+		args = ((OpExpr *) clause)->args;
+	}
+	else if (IsA(clause, FuncExpr))
+	{
+		function = ((FuncExpr *) clause)->funcid;
+		args = ((FuncExpr *) clause)->args;
+	}
+	else
+		return NULL;
+	if (function == F_TIMESTAMPTZ_GE || function == F_TIMESTAMPTZ_GT)
+		args = list_make2(lsecond(args), linitial(args));
+	else if (function != F_TIMESTAMPTZ_LE && function != F_TIMESTAMPTZ_LT)
+		return NULL;
+	bound = lsecond(args);
+	if (!is_column(linitial(args), relid, ATTNUM_VT) ||
+		(!is_clock(bound) && !is_fixed(root, bound, relid)))
+		return NULL;
+	return (Expr *) bound;
+}
+
 /*
  * May the clause be tried before others?  Not one that could tell somebody what row
  * security or a security barrier hides from him.

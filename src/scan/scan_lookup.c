@@ -12,7 +12,6 @@
 
 #include "am/am.h"
 #include "catalog/pg_type.h"
-#include "common/clock.h"
 #include "nodes/nodeFuncs.h"
 #include "optimizer/cost.h"
 #include "optimizer/optimizer.h"
@@ -20,11 +19,8 @@
 #include "optimizer/paths.h"
 #include "optimizer/restrictinfo.h"
 #include "scan/scan.h"
-#include "storage/predicate.h"
 #include "utils/array.h"
 #include "utils/lsyscache.h"
-#include "utils/memutils.h"
-#include "utils/ruleutils.h"
 #include "utils/selfuncs.h"
 
 /* What a key costs besides its rows, in operators. */
@@ -46,21 +42,11 @@ enum
 
 typedef struct LookupState
 {
-	CustomScanState css;
-	ExprState  *condition;
+	RingScan	scan;
 	ExprState  *key;
 	Oid			key_type;
 	bool		is_array;
-	MemoryContext context;		/* of one scan */
-
-	bool		has_begun;
-	TidList		list;			/* where rows may be */
-	int			current;		/* place of the row fetched last, or beyond an end */
-	TableScanDesc table_scan;	/* NULL unless the ring could not answer */
-
 	uint64		n_keys;			/* for EXPLAIN: looked up in the ring */
-	uint64		n_places;		/* and fetched from its word */
-	uint64		n_table_scans;
 } LookupState;
 
 /* ---- planning ---- */
@@ -207,25 +193,11 @@ create_state(CustomScan *scan)
 {
 	LookupState *state = (LookupState *) newNode(sizeof(LookupState), T_CustomScanState);
 
-	state->css.methods = &exec_methods;
+	state->scan.css.methods = &exec_methods;
 	state->key_type = list_nth_oid(scan->custom_private, PRIVATE_KEY_TYPE);
 	state->is_array = list_nth_oid(scan->custom_private, PRIVATE_IS_ARRAY) != 0;
-	PGMQ_CUSTOM_SCAN_SET_SLOT_OPS(&state->css);
+	PGMQ_CUSTOM_SCAN_SET_SLOT_OPS(&state->scan.css);
 	return (Node *) state;
-}
-
-static void
-begin_lookup(CustomScanState *node, EState *estate, int eflags)
-{
-	LookupState *state = (LookupState *) node;
-	CustomScan *scan = (CustomScan *) node->ss.ps.plan;
-
-	pgmq_custom_scan_init_slot(node, estate);
-	state->condition = ExecInitQual(list_make1(list_nth(scan->custom_exprs, EXPR_CONDITION)),
-									&node->ss.ps);
-	state->key = ExecInitExpr(list_nth(scan->custom_exprs, EXPR_KEY), &node->ss.ps);
-	state->context = AllocSetContextCreate(CurrentMemoryContext, "pgmq message lookup",
-										   ALLOCSET_SMALL_SIZES);
 }
 
 static int64
@@ -276,8 +248,8 @@ static int
 evaluate_keys(LookupState *state, int64 **keys)
 {
 	bool		isnull;
-	Datum		value = ExecEvalExprSwitchContext(state->key, state->css.ss.ps.ps_ExprContext,
-												  &isnull);
+	Datum		value = ExecEvalExprSwitchContext(state->key,
+												  state->scan.css.ss.ps.ps_ExprContext, &isnull);
 
 	if (isnull)
 		return 0;
@@ -291,156 +263,55 @@ evaluate_keys(LookupState *state, int64 **keys)
 static bool
 look_up_all(LookupState *state, XactQueue *queue, const int64 *keys, int n_keys)
 {
-	Snapshot	snapshot = state->css.ss.ps.state->es_snapshot;
+	Snapshot	snapshot = state->scan.css.ss.ps.state->es_snapshot;
 
-	pgmq_tids_init(&state->list);
+	state->scan.list.n = 0;
 	for (int i = 0; i < n_keys; i++)
-		if (!pgmq_xact_look_up(queue, snapshot, keys[i], &state->list))
+		if (!pgmq_xact_look_up(queue, snapshot, keys[i], &state->scan.list))
 			return false;
 	state->n_keys += n_keys;
 	return true;
 }
 
-/*
- * Ask the ring; if it was not built yet, build it, which takes no longer than the scan of
- * the table that it saves us.
- */
-static bool
-ask_ring(LookupState *state, Relation rel, const int64 *keys, int n_keys)
-{
-	XactQueue  *queue = pgmq_xact_queue(rel);
-
-	if (look_up_all(state, queue, keys, n_keys))
-		return true;
-	return pgmq_xact_must_build(queue) &&
-		pgmq_am_ready_ring(rel, queue, NULL, pgmq_clock_now()) &&
-		look_up_all(state, queue, keys, n_keys);
-}
-
+/* All places at once; or the table, unless there are no keys. */
 static void
-begin_scan(LookupState *state)
+begin_scan(RingScan *scan)
 {
-	Relation	rel = state->css.ss.ss_currentRelation;
-	Snapshot	snapshot = state->css.ss.ps.state->es_snapshot;
-	MemoryContext caller = MemoryContextSwitchTo(state->context);
+	LookupState *state = (LookupState *) scan;
+	Relation	rel = scan->css.ss.ss_currentRelation;
+	XactQueue  *queue = pgmq_xact_queue(rel);
 	int64	   *keys = NULL;
 	int			n_keys = evaluate_keys(state, &keys);
 
-	/* What is not there, and may come, must be locked for serializable transactions, too */
-	PredicateLockRelation(rel, snapshot);
-	state->list.n = 0;
-	state->current = -1;
-	if (n_keys > 0 && !ask_ring(state, rel, keys, n_keys))
-	{
-		state->table_scan = table_beginscan(rel, snapshot, 0, NULL);
-		state->n_table_scans++;
-	}
-	MemoryContextSwitchTo(caller);
-	state->has_begun = true;
+	if (n_keys == 0 || look_up_all(state, queue, keys, n_keys) ||
+		(pgmq_scan_build_ring(scan, queue) && look_up_all(state, queue, keys, n_keys)))
+		return;
+	scan->list.n = 0;
+	pgmq_scan_begin_table(scan);
 }
 
-/* One place on, or back; false beyond the end. */
-static bool
-move(LookupState *state, bool is_forward)
-{
-	state->current = is_forward ? Min(state->current + 1, state->list.n) :
-		Max(state->current - 1, -1);
-	return state->current >= 0 && state->current < state->list.n;
-}
-
-/* The next row that is there, whether its condition holds or not. */
-static bool
-fetch_next(LookupState *state, TupleTableSlot *slot)
-{
-	EState	   *estate = state->css.ss.ps.state;
-	Relation	rel = state->css.ss.ss_currentRelation;
-
-	if (state->table_scan != NULL)
-		return table_scan_getnextslot(state->table_scan, estate->es_direction, slot);
-	while (move(state, !ScanDirectionIsBackward(estate->es_direction)))
-	{
-		state->n_places++;
-		if (table_tuple_fetch_row_version(rel, &state->list.tids[state->current],
-										  estate->es_snapshot, slot))
-		{
-			pgstat_count_heap_fetch(rel);
-			return true;
-		}
-	}
-	return false;
-}
-
-static bool
-recheck(ScanState *node, TupleTableSlot *slot)
-{
-	ExprContext *econtext = node->ps.ps_ExprContext;
-
-	econtext->ecxt_scantuple = slot;
-	return ExecQualAndReset(((LookupState *) node)->condition, econtext);
-}
-
-static TupleTableSlot *
-next_row(ScanState *node)
+static void
+begin_lookup(CustomScanState *node, EState *estate, int eflags)
 {
 	LookupState *state = (LookupState *) node;
-	TupleTableSlot *slot = node->ss_ScanTupleSlot;
+	CustomScan *plan = (CustomScan *) node->ss.ps.plan;
 
-	if (!state->has_begun)
-		begin_scan(state);
-	while (fetch_next(state, slot))
-	{
-		if (recheck(node, slot))
-			return slot;
-		CHECK_FOR_INTERRUPTS();
-	}
-	return ExecClearTuple(slot);
-}
-
-static TupleTableSlot *
-execute_lookup(CustomScanState *node)
-{
-	return ExecScan(&node->ss, next_row, recheck);
-}
-
-static void
-forget_scan(LookupState *state)
-{
-	if (state->table_scan != NULL)
-		table_endscan(state->table_scan);
-	state->table_scan = NULL;
-	state->has_begun = false;
-	MemoryContextReset(state->context);
-}
-
-static void
-end_lookup(CustomScanState *node)
-{
-	forget_scan((LookupState *) node);
-}
-
-static void
-rescan_lookup(CustomScanState *node)
-{
-	forget_scan((LookupState *) node);
-	ExecScanReScan(&node->ss);
+	state->scan.begin = begin_scan;
+	pgmq_scan_begin_node(&state->scan, estate, list_nth(plan->custom_exprs, EXPR_CONDITION));
+	state->key = ExecInitExpr(list_nth(plan->custom_exprs, EXPR_KEY), &node->ss.ps);
 }
 
 static void
 explain_lookup(CustomScanState *node, List *ancestors, ExplainState *es)
 {
 	LookupState *state = (LookupState *) node;
-	CustomScan *scan = (CustomScan *) node->ss.ps.plan;
-	List	   *context = set_deparse_context_plan(es->deparse_cxt, node->ss.ps.plan, ancestors);
-	bool		with_prefix = list_length(es->rtable) > 1 || es->verbose;
+	CustomScan *plan = (CustomScan *) node->ss.ps.plan;
 
-	ExplainPropertyText("Lookup Cond",
-						deparse_expression(list_nth(scan->custom_exprs, EXPR_CONDITION), context,
-										   with_prefix, false), es);
-	if (!es->analyze)
-		return;
-	ExplainPropertyUInteger("Keys from Ring", NULL, state->n_keys, es);
-	ExplainPropertyUInteger("Rows Fetched", NULL, state->n_places, es);
-	ExplainPropertyUInteger("Table Scans", NULL, state->n_table_scans, es);
+	pgmq_scan_explain_condition(node, "Lookup Cond", list_nth(plan->custom_exprs, EXPR_CONDITION),
+								ancestors, es);
+	if (es->analyze)
+		ExplainPropertyUInteger("Keys from Ring", NULL, state->n_keys, es);
+	pgmq_scan_explain_counts(&state->scan, es);
 }
 
 static const CustomPathMethods path_methods = {
@@ -456,9 +327,9 @@ static const CustomScanMethods scan_methods = {
 static const CustomExecMethods exec_methods = {
 	.CustomName = "pgmq message lookup",
 	.BeginCustomScan = begin_lookup,
-	.ExecCustomScan = execute_lookup,
-	.EndCustomScan = end_lookup,
-	.ReScanCustomScan = rescan_lookup,
+	.ExecCustomScan = pgmq_scan_execute,
+	.EndCustomScan = pgmq_scan_end_node,
+	.ReScanCustomScan = pgmq_scan_rescan,
 	.ExplainCustomScan = explain_lookup
 };
 

@@ -61,8 +61,8 @@ typedef enum SlotState
 } SlotState;
 
 /*
- * The order trees.  A message's slot is in BY_ID always, and in at most one of
- * those up to UNDO.  CLAIMED and DELETING slots that were WAITING stay in its
+ * The order trees.  A message's slot is in BY_ID always, and in one of those up
+ * to HELD.  CLAIMED and DELETING slots that were WAITING stay in its
  * tree, so that the count of invisible messages stays exact while they are
  * held.  The last four are for queues with grouped reads (ring_group.c).
  */
@@ -73,6 +73,8 @@ typedef enum SlotTree
 	TREE_WAITING,				/* ordered by visible_at */
 	TREE_LIMBO,					/* ordered by the transaction that decides */
 	TREE_UNDO,					/* ordered by msg_id */
+	TREE_HELD,					/* CLAIMED and DELETING slots that are not in
+								 * WAITING, by msg_id: for queries */
 	TREE_HEADS,					/* groups whose first message is READY, by its
 								 * msg_id */
 	TREE_BY_ID,					/* ordered by msg_id, holds every message */

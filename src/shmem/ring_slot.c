@@ -280,10 +280,12 @@ pgmq_ring_hold(Ring *ring, uint32 slot, SlotState state, uint32 owner)
 
 	Assert(state == SLOT_CLAIMED || state == SLOT_DELETING);
 	PGMQ_CRASHPOINT("ring-hold-begin");
-	if (s->tree != TREE_WAITING)
+	if (s->tree != TREE_WAITING && s->tree != TREE_HELD)
+	{
 		leave_tree(ring, slot);
-	if (s->state == SLOT_LIMBO)
-		pgmq_tree_insert(ring, TREE_WAITING, slot); /* may be delayed, for metrics() */
+		/* What was LIMBO may be delayed, for metrics() */
+		pgmq_tree_insert(ring, s->state == SLOT_LIMBO ? TREE_WAITING : TREE_HELD, slot);
+	}
 	leave_limbo(ring, slot);
 	if (state == SLOT_CLAIMED || s->state == SLOT_CLAIMED)
 		s->stage = STAGE_LEASED;
@@ -342,7 +344,7 @@ pgmq_ring_to_undo(Ring *ring, uint32 slot, int32 read_ct,
 
 /*
  * Move what has matured from WAITING to READY, at most max slots; returns how
- * many left the tree (max means: call again).  Held slots only leave it.
+ * many left the tree (max means: call again).  Held slots stay held.
  */
 int
 pgmq_ring_mature(Ring *ring, TimestampTz now, int max)
@@ -357,6 +359,8 @@ pgmq_ring_mature(Ring *ring, TimestampTz now, int max)
 		pgmq_tree_remove(ring, TREE_WAITING, slot);
 		if (ring_slot(slot)->state == SLOT_WAITING)
 			place(ring, slot, now);
+		else
+			pgmq_tree_insert(ring, TREE_HELD, slot);
 		n++;
 		PGMQ_CRASHPOINT("ring-mature-end");
 	}

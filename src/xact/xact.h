@@ -315,6 +315,30 @@ extern void pgmq_tids_init(TidList *list);
 extern void pgmq_tids_add(TidList *list, const ItemPointerData *tid);
 extern bool pgmq_xact_look_up(XactQueue *queue, Snapshot snapshot, int64 msg_id,
 							  TidList *list);
+
+/* A scan in the order of msg_id. */
+typedef struct LookScan
+{
+	bool		is_backward;
+	bool		is_bounded;		/* only what is visible at visible_at */
+	TimestampTz visible_at;
+	bool		has_from;		/* rows up to from, that one included, are done */
+	int64		from;
+	bool		is_over;
+} LookScan;
+
+/* A row by its id, to be sorted. */
+typedef struct MessagePlace
+{
+	int64		msg_id;
+	ItemPointerData tid;
+} MessagePlace;
+
+extern void pgmq_places_append(MessagePlace *places, Size n, bool is_backward,
+							   TidList *list);
+extern bool pgmq_xact_look_on(XactQueue *queue, Snapshot snapshot, LookScan *scan,
+							  int wanted, TidList *list);
+extern double pgmq_xact_count_ready(XactQueue *queue);
 extern bool pgmq_xact_can_look(XactQueue *queue);
 extern bool pgmq_xact_must_build(XactQueue *queue);
 

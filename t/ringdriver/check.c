@@ -61,6 +61,8 @@ state_fits(const Walk *walk, const RingSlot *s, uint32 slot)
 			return (s->state == SLOT_WAITING || is_held) && s->tree == TREE_WAITING;
 		case TREE_LIMBO:
 			return s->state == SLOT_LIMBO && s->tree == TREE_LIMBO;
+		case TREE_HELD:
+			return is_held && s->tree == TREE_HELD;
 		case TREE_UNDO:
 			return s->state == SLOT_UNDO && s->tree == TREE_UNDO;
 		case TREE_HEADS:
@@ -70,7 +72,7 @@ state_fits(const Walk *walk, const RingSlot *s, uint32 slot)
 		case TREE_MEMBERS:
 			return s->group == walk->group;
 		default:
-			return is_held || s->tree == (s->state == SLOT_READY ? TREE_READY :
+			return (is_held && (s->tree == TREE_HELD || s->tree == TREE_WAITING)) || s->tree == (s->state == SLOT_READY ? TREE_READY :
 										  s->state == SLOT_WAITING ? TREE_WAITING :
 										  s->state == SLOT_LIMBO ? TREE_LIMBO : TREE_UNDO);
 	}
