@@ -422,6 +422,39 @@ is(answer($b), 't', 'who waits to delete it gets it then');
 go_on($a);
 queues_are_sound($node, ['late']);
 
+# ---- what was found undecided is undecided once more, for another reason ----
+
+# A means to take back a lease that failed.  B does, and leases the message; that lease is
+# extended, and the extension fails: what A knew from before must not reach the page
+$node->safe_psql('postgres', q{SELECT pgmq.create('again'), pgmq.send('again', '1')});
+ask($c, q{SET pgmq.failpoint = 'pre-commit-leased=error'});
+ask($c, q{SELECT msg_id FROM pgmq.read('again', 3600, 1)});
+stop_at($a, 'undo-take-begin', q{SELECT queue_length FROM pgmq.metrics('again')});
+is(ask($b, "SELECT $ids FROM pgmq.read('again', 3600, 1)"), '1', 'a message whose lease has failed is leased');
+ask($c, q{SET pgmq.failpoint = 'pre-commit-leased=error'});
+ask($c, q{SELECT msg_id FROM pgmq.set_vt('again', 1, 7200)});
+go_on($a);
+is(ask($b, q{SELECT read_ct, vt BETWEEN now() + '3000 s' AND now() + '3600 s' FROM pgmq.q_again}), '1|t', 'and stays so');
+queues_are_sound($node, ['again']);
+
+# A has seen that a prepared send was committed.  B settles the message, and its deletion is
+# prepared: that is not what A has looked for
+foreach my $decision (qw(COMMIT ROLLBACK))
+{
+	my $queue = lc "anew_$decision";
+
+	$node->safe_psql('postgres', "SELECT pgmq.create('$queue')");
+	$node->safe_psql('postgres', "BEGIN; SELECT pgmq.send('$queue', '1'); PREPARE TRANSACTION '$queue'");
+	$node->safe_psql('postgres', "COMMIT PREPARED '$queue'");
+	stop_at($a, 'settle-begin', "SELECT queue_length FROM pgmq.metrics('$queue')");
+	is(ask($b, "BEGIN; SELECT pgmq.delete('$queue', 1); PREPARE TRANSACTION '$queue'"), 't', 'a message is deleted');
+	go_on($a);
+	is(ask($c, "SELECT queue_length, queue_visible_length FROM pgmq.metrics('$queue')"), '1|1', 'its deletion is not decided');
+	ask($c, "$decision PREPARED '$queue'");
+	queues_are_sound($node, [$queue], $decision);
+	is(ask($c, "SELECT $ids FROM pgmq.read('$queue', 60, 1)"), $decision eq 'COMMIT' ? 'none' : '1', "$decision decides");
+}
+
 # ---- storage that a prepared transaction replaced ----
 
 # Whatever is decided, nobody tells us: no ring may be left that nobody will ever ask for,

@@ -176,7 +176,7 @@ scan_table(Relation rel, XactQueue *queue, TimestampTz now)
 
 /* An UNDO slot: put the page back, then the slot. */
 static void
-undo_row(Relation rel, XactQueue *queue, const SlotCopy *copy)
+undo_row(Relation rel, XactQueue *queue, SlotCopy *copy)
 {
 	Lease		before;
 

@@ -255,6 +255,7 @@ typedef struct SlotCopy
 	bool		is_undo;
 	bool		is_deleting;
 	bool		is_held;		/* CLAIMED or DELETING */
+	uint32		lease_seq;		/* LIMBO: ring's at its last lease */
 	TimestampTz last_read_at;	/* UNDO */
 	uint64		group_hash;		/* 0 where it has no group */
 } SlotCopy;
@@ -285,7 +286,7 @@ extern void pgmq_xact_settle(XactQueue *queue, const SlotCopy *copy,
 extern bool pgmq_xact_is_newer(int message);
 extern void pgmq_xact_correct(int message, int32 read_ct,
 							  TimestampTz visible_at);
-extern bool pgmq_xact_undo_take(XactQueue *queue, const SlotCopy *copy);
+extern bool pgmq_xact_undo_take(XactQueue *queue, SlotCopy *copy);
 extern void pgmq_xact_undo_done(void);
 extern void pgmq_xact_counts(XactQueue *queue, TimestampTz now,
 							 QueueCounts *counts);

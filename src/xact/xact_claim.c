@@ -811,10 +811,12 @@ pgmq_xact_guard_abort(void)
 }
 
 /*
- * Guard an UNDO slot while its page is restored; false if somebody else does.
+ * Guard an UNDO slot while its page is restored; false if somebody else does, or has done.
+ * Since it was copied another lease of the message may have failed: *copy becomes what
+ * there is to restore now.
  */
 bool
-pgmq_xact_undo_take(XactQueue *queue, const SlotCopy *copy)
+pgmq_xact_undo_take(XactQueue *queue, SlotCopy *copy)
 {
 	RowGuard   *guard = &pgmq_xact.guard;
 	Ring	   *ring = queue->ring;
@@ -828,6 +830,7 @@ pgmq_xact_undo_take(XactQueue *queue, const SlotCopy *copy)
 		ring_slot(slot)->lockers == 0)
 	{
 		ring_slot(slot)->lockers++;
+		pgmq_xact_fill_copy(copy, slot);
 		guard->is_active = true;
 	}
 	ring_unlock(ring);

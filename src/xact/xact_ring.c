@@ -271,8 +271,9 @@ state_name(const RingRef *ref)
 	return names[ref->state];
 }
 
-static void
-fill_copy(SlotCopy *copy, uint32 slot)
+/* Caller holds L4. */
+void
+pgmq_xact_fill_copy(SlotCopy *copy, uint32 slot)
 {
 	RingRef		ref;
 
@@ -287,6 +288,7 @@ fill_copy(SlotCopy *copy, uint32 slot)
 	copy->is_undo = ref.state == SLOT_UNDO;
 	copy->is_deleting = ref.state == SLOT_DELETING;
 	copy->is_held = copy->is_deleting || ref.state == SLOT_CLAIMED;
+	copy->lease_seq = ring_slot(slot)->u.o.lease_seq;
 	copy->last_read_at = ref.undo_last_read_at;
 	copy->group_hash = ref.group_hash;
 }
@@ -331,7 +333,7 @@ pgmq_xact_list_limbo(XactQueue *queue, TransactionId xid, uint32 *cursor, int ma
 	slot = pgmq_tree_next(queue->ring, TREE_LIMBO, xid, *cursor);
 	for (; slot != 0 && n < max && ring_slot(slot)->u.o.owner == xid; n++)
 	{
-		fill_copy(&copies[n], slot);
+		pgmq_xact_fill_copy(&copies[n], slot);
 		*cursor = slot;
 		slot = pgmq_tree_next(queue->ring, TREE_LIMBO, xid, slot);
 	}
@@ -350,7 +352,7 @@ pgmq_xact_list_undo(XactQueue *queue, int max, SlotCopy *copies)
 	slot = pgmq_tree_first(queue->ring, TREE_UNDO);
 	for (; slot != 0 && n < max; n++)
 	{
-		fill_copy(&copies[n], slot);
+		pgmq_xact_fill_copy(&copies[n], slot);
 		slot = pgmq_tree_next(queue->ring, TREE_UNDO, copies[n].msg_id, slot);
 	}
 	ring_unlock(queue->ring);
@@ -367,7 +369,7 @@ pgmq_xact_copy_slot(XactQueue *queue, int64 msg_id, const ItemPointerData *tid,
 	ring_lock(queue->ring, LW_SHARED);
 	slot = pgmq_ring_lookup(queue->ring, msg_id, tid);
 	if (slot != 0)
-		fill_copy(copy, slot);
+		pgmq_xact_fill_copy(copy, slot);
 	ring_unlock(queue->ring);
 	return slot != 0;
 }
@@ -401,8 +403,22 @@ was_seen(const SlotCopy *copy)
 }
 
 /*
- * A LIMBO slot's transaction has ended: *row is what the page says now, NULL
- * that the row is gone.  With row->undecided that transaction is to decide.
+ * Is a slot LIMBO for the same reason as when it was copied?  Others may have settled it
+ * since, and changed the message: what the page said before says nothing about that.
+ * Caller holds L4.
+ */
+static bool
+is_same_limbo(uint32 slot, const SlotCopy *copy)
+{
+	RingSlot   *s = ring_slot(slot);
+
+	return s->state == SLOT_LIMBO && s->u.o.owner == copy->xid &&
+		s->limbo_insert == copy->is_limbo_insert && s->u.o.lease_seq == copy->lease_seq;
+}
+
+/*
+ * The transaction of a LIMBO slot, copied before, has ended: *row is what the page said
+ * since, NULL that the row is gone.  With row->undecided that transaction is to decide.
  */
 void
 pgmq_xact_settle(XactQueue *queue, const SlotCopy *copy, const ScannedRow *row)
@@ -419,7 +435,7 @@ pgmq_xact_settle(XactQueue *queue, const SlotCopy *copy, const ScannedRow *row)
 	PGMQ_FAILPOINT("settle-begin");
 	ring_lock(ring, LW_EXCLUSIVE);
 	slot = pgmq_ring_lookup(ring, copy->msg_id, &copy->tid);
-	if (slot != 0 && ring_slot(slot)->state == SLOT_LIMBO)
+	if (slot != 0 && is_same_limbo(slot, copy))
 	{
 		ring->settle_epoch++;
 		if (row == NULL)
@@ -651,7 +667,7 @@ pgmq_xact_copy_slots(XactQueue *queue, SlotCopy **copies, bool *has_cold)
 		slot = pgmq_tree_next(ring, TREE_BY_ID, last_id, last_slot);
 		for (batch = 0; batch < RING_BATCH_SLOTS && slot != 0; batch++)
 		{
-			fill_copy(&(*copies)[n], slot);
+			pgmq_xact_fill_copy(&(*copies)[n], slot);
 			last_id = (*copies)[n++].msg_id;
 			last_slot = slot;
 			slot = pgmq_tree_next(ring, TREE_BY_ID, last_id, last_slot);

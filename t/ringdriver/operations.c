@@ -97,7 +97,7 @@ make_ready(SimQueue *queue, XactQueue *list, const ReadyCursor *cursor)
 /* ---- settling ---- */
 
 static void
-undo_row(SimQueue *queue, XactQueue *list, const SlotCopy *copy)
+undo_row(SimQueue *queue, XactQueue *list, SlotCopy *copy)
 {
 	SimRow	   *row;
 
