@@ -346,6 +346,24 @@ foreach my $decision (qw(COMMIT ROLLBACK))
 	is(ask($c, "SELECT $ids FROM pgmq.read('$queue', 60, 1)"), $decision eq 'COMMIT' ? 'none' : '1', 'and what can be had');
 }
 
+# His own reads by group do not find it in their way, whatever the scan has made of it; and
+# nobody else's find it gone
+foreach my $found ('before', 'after')
+{
+	my $queue = "own_$found";
+
+	create_group($queue, 3);
+	$node->safe_psql('postgres', "ALTER TABLE pgmq.q_$queue SET (fillfactor = 50)");
+	stop_at($a, "scan-page-$found", "SELECT $ids FROM pgmq.read('$queue', 0, 1)");
+	ask($b, "BEGIN; SAVEPOINT s; DELETE FROM pgmq.q_$queue WHERE msg_id = 1");
+	go_on($a);
+	is(ask($b, "SELECT $ids FROM pgmq.read_grouped('$queue', 60, 1)"), '2', "the deleter reads on, deleted $found the scan's look");
+	is(ask($c, "SELECT $ids FROM pgmq.read_grouped('$queue', 60, 1)"), 'none', 'others do not');
+	ask($b, 'ROLLBACK TO s; COMMIT');
+	is(ask($c, "SELECT $ids FROM pgmq.read_grouped('$queue', 60, 1)"), '1', 'until the delete is undone');
+	queues_are_sound($node, [$queue]);
+}
+
 # The deleter settles the slot that he did not find, and takes the delete back
 foreach my $undo ('ROLLBACK', 'ROLLBACK TO s; COMMIT')
 {

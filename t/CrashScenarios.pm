@@ -75,7 +75,7 @@ sub scenarios
 			q{SELECT pgmq.delete('{q}', 2)},
 			q{SELECT * FROM pgmq.read_grouped_rr('{q}', 60, 3)},
 			q{SELECT pgmq.send('{q}', '6', '{"x-pgmq-group": "a"}'::jsonb)},
-			q{BEGIN; SELECT pgmq.delete('{q}', 1); SELECT pgmq.archive('{q}', 3); COMMIT} ] },
+			q{BEGIN; SELECT pgmq.delete('{q}', 1); SELECT pgmq.archive('{q}', 3); SELECT * FROM pgmq.read_grouped('{q}', 60, 1); COMMIT} ] },
 		acknowledge => { setup => [ $create, $send3, $send3 ], steps => [
 			q{SELECT pgmq.delete('{q}', 1)},
 			q{SELECT * FROM pgmq.archive('{q}', ARRAY[2, 3])},

@@ -700,10 +700,10 @@ pgmq_xact_guard_begin(XactQueue *queue, int64 msg_id, const ItemPointerData *tid
 /*
  * Hold the slot of a row we deleted.  One that a scan has made since the guard was raised
  * may have been claimed, too: whoever did so will find our row lock on the page, and leaves
- * the slot to whoever asks the page again.
+ * the slot to whoever asks the page again.  Caller holds L4.
  */
-static void
-hold_to_delete(Ring *ring, XactMessage *message)
+void
+pgmq_xact_hold_to_delete(Ring *ring, XactMessage *message)
 {
 	uint32		slot = pgmq_ring_lookup(ring, message->msg_id, &message->tid);
 
@@ -759,7 +759,7 @@ note_delete(const RowGuard *guard)
 		pgmq_xact_publish_owner();
 		PGMQ_FAILPOINT("note-delete-begin");
 		ring_lock(queue->ring, LW_EXCLUSIVE);
-		hold_to_delete(queue->ring, message);
+		pgmq_xact_hold_to_delete(queue->ring, message);
 		PGMQ_CRASHPOINT("note-delete-held");
 		ring_unlock(queue->ring);
 		PGMQ_FAILPOINT("note-delete-end");

@@ -76,11 +76,16 @@ own_first_member(uint32 group)
 	return slot;
 }
 
-/* The group of a message that we have deleted, as far as it is held; or 0. */
+/*
+ * The group of a message that we have deleted, as far as it is held; or 0.  If it had no
+ * slot then, a scan may have made one since.  Caller holds L4.
+ */
 static uint32
-group_of_deleted(Ring *ring, const XactMessage *message)
+group_of_deleted(Ring *ring, XactMessage *message)
 {
-	if ((message->flags & (MSG_DELETED | MSG_SENT)) != MSG_DELETED || message->slot == 0)
+	if (message->slot == 0)
+		pgmq_xact_hold_to_delete(ring, message);
+	if (message->slot == 0)
 		return 0;
 	Assert(pgmq_xact_holds_slot(ring, message));
 	return ring_slot(message->slot)->group;
@@ -106,21 +111,24 @@ pgmq_xact_own_heads(XactQueue *queue, GroupHead **heads)
 	int			n = 0;
 
 	*heads = NULL;
+	pgmq_xact_publish_owner();
 	for (int i = queue->first_message; i >= 0; i = pgmq_xact_message(i)->next)
 	{
 		uint32		group;
 		uint32		first = 0;
 		GroupHead	head;
 
-		if ((pgmq_xact_message(i)->flags & MSG_DELETED) == 0)
+		if ((pgmq_xact_message(i)->flags & (MSG_DELETED | MSG_SENT)) != MSG_DELETED)
 			continue;
-		ring_lock(ring, LW_SHARED);
+		PGMQ_FAILPOINT("own-heads-begin");
+		ring_lock(ring, pgmq_xact_message(i)->slot == 0 ? LW_EXCLUSIVE : LW_SHARED);
 		group = group_of_deleted(ring, pgmq_xact_message(i));
 		if (group != 0)
 			first = own_first_member(group);
 		if (first != 0)
 			head = (GroupHead) {ring_slot(first)->msg_id, pgmq_group_hash(group)};
 		ring_unlock(ring);
+		PGMQ_FAILPOINT("own-heads-end");
 		if (first == 0)
 			continue;
 		if (*heads == NULL)
