@@ -220,6 +220,7 @@ extern bool pgmq_am_ready_ring(Relation rel, XactQueue *queue,
 							   const ReadyCursor *cursor, TimestampTz now);
 extern void pgmq_am_take_back_leases(Relation rel);
 extern void pgmq_am_settle_all(Relation rel, XactQueue *queue);
+extern bool pgmq_am_is_settling(XactQueue *queue);
 extern void pgmq_am_settle_row(Relation rel, XactQueue *queue, int64 msg_id,
 							   const ItemPointerData *tid);
 

@@ -229,6 +229,9 @@ claim_groups_once(GroupCall *call, XactQueue *queue, Relation rel, ClaimRequest 
 		!pgmq_xact_groups_are_exact(queue, state->now);
 	if (request->needs_sql)
 		return;
+	*is_passing = request->needs_sql = pgmq_am_is_settling(queue);
+	if (*is_passing)
+		return;
 	pgmq_xact_mature(queue, state->now);
 	call->n_own_heads = pgmq_xact_own_heads(queue, &call->own_heads);
 	if (request->group_order == GROUPS_ONE_BY_ONE)

@@ -312,6 +312,24 @@ pgmq_am_settle_all(Relation rel, XactQueue *queue)
 }
 
 /*
+ * Is a transaction that decides about LIMBO slots between its end for others and the end of
+ * its callbacks?  It is to settle them itself, in a moment; what else it did may be in the
+ * ring already.
+ */
+bool
+pgmq_am_is_settling(XactQueue *queue)
+{
+	TransactionId xid = InvalidTransactionId;
+
+	if (pgmq_xact_undecided(queue) == 0)
+		return false;
+	while (TransactionIdIsValid(xid = pgmq_xact_next_limbo_xid(queue, xid)))
+		if (!TransactionIdIsInProgress(xid) && !pgmq_xid_is_unlocked(xid))
+			return true;
+	return false;
+}
+
+/*
  * Before the rows are copied or indexed as they are stored: put back what was
  * before leases that are to be taken back.  The caller's lock on the table
  * keeps others from making more.

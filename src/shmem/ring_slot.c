@@ -413,11 +413,11 @@ pgmq_ring_must_load(const Ring *ring, int64 after_id, uint32 after_slot, Timesta
 	return false;
 }
 
-/* When a claimed slot is let go, its page must be asked. */
+/* When a held slot is let go, its page must be asked. */
 void
 pgmq_ring_doubt(uint32 slot)
 {
-	Assert(ring_slot(slot)->state == SLOT_CLAIMED);
+	Assert(ring_slot(slot)->state == SLOT_CLAIMED || ring_slot(slot)->state == SLOT_DELETING);
 	ring_slot(slot)->is_doubtful = true;
 }
 
@@ -447,8 +447,8 @@ pgmq_ring_discard(Ring *ring, int max)
 				pgmq_ring_to_limbo(ring, slot, FrozenTransactionId, false);
 			n++;
 		}
-		else if (s->state == SLOT_CLAIMED)
-			pgmq_ring_doubt(slot);
+		else if (s->state == SLOT_CLAIMED || s->state == SLOT_DELETING)
+			pgmq_ring_doubt(slot);	/* DELETING: the delete may be undone, and the next not told */
 		slot = next;
 	}
 	return n;

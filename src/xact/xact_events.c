@@ -211,8 +211,8 @@ comes_late(const Ring *ring, const XactMessage *message)
 }
 
 /*
- * Publish a message; in doubt as LIMBO, so that the page decides.  Returns whether
- * sleepers should look.
+ * Publish a message; in doubt as LIMBO, so that the page decides, but as a member of its
+ * group, which it keeps back like any first message.  Returns whether sleepers should look.
  */
 static bool
 publish_message(Ring *ring, XactMessage *message, TimestampTz now)
@@ -223,7 +223,7 @@ publish_message(Ring *ring, XactMessage *message, TimestampTz now)
 										 message->lease.visible_at, message->group_hash, now);
 
 	if (slot != 0 && is_doubtful)
-		pgmq_ring_to_limbo(ring, slot, GetTopTransactionIdIfAny(), true);
+		pgmq_ring_to_limbo(ring, slot, FrozenTransactionId, false);
 	if (slot == 0 || is_doubtful)
 		return message->lease.visible_at <= now;	/* a reader loads or settles it */
 	return ring_slot(slot)->state == SLOT_READY;

@@ -219,6 +219,7 @@ pgmq_xact_build_end(XactQueue *queue, bool is_complete)
 		RING_COMPLETE : RING_INCOMPLETE;
 	ring->builder = -1;
 	pg_atomic_fetch_add_u32(&ring->scan_seq, 1);
+	ring->settle_epoch++;		/* what the scan met came in one by one */
 	ring->ready_seq++;
 	pgmq_ring_wake(ring, RING_WAKE_BATCH, &wake);
 	ring_unlock(ring);
