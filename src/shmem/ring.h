@@ -325,7 +325,7 @@ extern uint32 pgmq_ring_next_ready(const Ring *ring, int64 after_id,
 extern bool pgmq_ring_is_cold_first(const Ring *ring, uint32 slot);
 extern bool pgmq_ring_must_load(const Ring *ring, int64 after_id,
 								uint32 after_slot, TimestampTz now);
-extern int	pgmq_ring_discard(Ring *ring, int max);
+extern bool pgmq_ring_discard(Ring *ring, int64 *after_id, uint32 *after_slot, int max);
 extern void pgmq_ring_doubt(uint32 slot);
 extern bool pgmq_ring_evict_delayed(Ring *ring, TimestampTz now);
 extern bool pgmq_ring_evict_last_ready(Ring *ring, int64 above_id,

@@ -422,36 +422,37 @@ pgmq_ring_doubt(uint32 slot)
 }
 
 /*
- * Forget up to max READY and WAITING slots, for a rebuild; returns how many.
+ * Forget READY and WAITING slots, for a rebuild, as far as they are among the max slots
+ * behind (*after_id, *after_slot), which moves there; true when there are no more.
  * Undecided ones stay.  So do those that are held or being locked, but they may be of
  * rows deleted behind the ring's back: they are for whoever asks the page, the latter
- * at once, the former when they are let go.
+ * at once, the former when they are let go (a delete may be undone, and the next not
+ * listed).
  */
-int
-pgmq_ring_discard(Ring *ring, int max)
+bool
+pgmq_ring_discard(Ring *ring, int64 *after_id, uint32 *after_slot, int max)
 {
-	int			n = 0;
-	uint32		slot = pgmq_tree_next(ring, TREE_BY_ID, PG_INT64_MIN, 0);
+	uint32		slot = pgmq_tree_next(ring, TREE_BY_ID, *after_id, *after_slot);
 
-	while (slot != 0 && n < max)
+	for (int n = 0; slot != 0 && n < max; n++)
 	{
 		RingSlot   *s = ring_slot(slot);
-		int64		msg_id = s->msg_id;
-		uint32		next = pgmq_tree_next(ring, TREE_BY_ID, msg_id, slot);
+		uint32		next = pgmq_tree_next(ring, TREE_BY_ID, s->msg_id, slot);
 
-		if (s->state == SLOT_READY || s->state == SLOT_WAITING)
+		*after_id = s->msg_id;
+		*after_slot = slot;
+		if (s->state == SLOT_CLAIMED || s->state == SLOT_DELETING)
+			pgmq_ring_doubt(slot);
+		else if (s->state == SLOT_READY || s->state == SLOT_WAITING)
 		{
 			if (s->lockers == 0)
 				pgmq_ring_withdraw(ring, slot);
 			else
 				pgmq_ring_to_limbo(ring, slot, FrozenTransactionId, false);
-			n++;
 		}
-		else if (s->state == SLOT_CLAIMED || s->state == SLOT_DELETING)
-			pgmq_ring_doubt(slot);	/* DELETING: the delete may be undone, and the next not told */
 		slot = next;
 	}
-	return n;
+	return slot == 0;
 }
 
 /* Make the furthest delayed message cold, unless it has been read. */

@@ -76,22 +76,26 @@ pgmq_xact_must_load(XactQueue *queue, const ReadyCursor *cursor, TimestampTz now
 	return must;
 }
 
-/* Forget what a rebuild must not believe, letting the lock go in between. */
+/*
+ * Forget what a rebuild must not believe, letting the lock go in between.  If the ring is
+ * marked anew meanwhile, the scan to come does not count, and the mark stays.
+ */
 static void
 discard_all(Ring *ring)
 {
-	int			n;
+	ReadyCursor at = pgmq_ready_start;
+	bool		is_over;
 
 	do
 	{
 		PGMQ_FAILPOINT("discard-begin");
 		ring_lock(ring, LW_EXCLUSIVE);
-		n = pgmq_ring_discard(ring, RING_BATCH_SLOTS);
-		if (n < RING_BATCH_SLOTS)
-			ring->must_discard = false;
+		is_over = pgmq_ring_discard(ring, &at.msg_id, &at.slot, RING_BATCH_SLOTS);
+		if (is_over)
+			ring->must_discard = ring->must_rescan;
 		ring_unlock(ring);
 		PGMQ_FAILPOINT("discard-end");
-	} while (n == RING_BATCH_SLOTS);
+	} while (!is_over);
 }
 
 /*
