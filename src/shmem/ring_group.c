@@ -152,12 +152,3 @@ pgmq_group_leave(Ring *ring, uint32 slot)
 	PGMQ_CRASHPOINT("group-leave-end");
 	return ring->counts[TREE_HEADS] > n_heads;
 }
-
-/* Is the message in a group, and its first? */
-bool
-pgmq_group_is_led_by(uint32 slot)
-{
-	uint32		group = ring_slot(slot)->group;
-
-	return group != 0 && pgmq_tree_first_member(group) == slot;
-}

@@ -96,23 +96,6 @@ pgmq_xact_release_message(XactMessage *message, uint8 keep, TimestampTz now,
 	PGMQ_WAITPOINT("release-end");
 }
 
-/* Do we hold the first message of a group? */
-bool
-pgmq_xact_leads_group(const XactMessage *message)
-{
-	Ring	   *ring = message->queue->ring;
-	uint32		slot;
-	bool		leads;
-
-	if (ring == NULL || message->slot == 0 || !ring->is_grouped)
-		return false;
-	ring_lock(ring, LW_SHARED);
-	slot = held_slot(ring, message);
-	leads = slot != 0 && pgmq_group_is_led_by(slot);
-	ring_unlock(ring);
-	return leads;
-}
-
 /* Do we hold what we think?  For assertions; caller holds L4. */
 bool
 pgmq_xact_holds_slot(const Ring *ring, const XactMessage *message)

@@ -422,22 +422,23 @@ count_dead_sends(XactQueue *queue)
 }
 
 /*
- * Give back what is held.  The first messages of groups go last, when the rest
- * of their groups is free: whoever takes the first finds all that follow it.
+ * Give back what is held, of each queue the highest msg_id first: whoever takes the first
+ * message of a group finds all that follow it, whatever becomes of those before it meanwhile.
  */
 static void
-release_all(bool group_leaders, TimestampTz now)
+release_all(TimestampTz now)
 {
-	for (int m = 0; m < pgmq_xact.n_messages; m++)
+	for (int i = 0; i < pgmq_xact.n_queues; i++)
 	{
-		XactMessage *message = &pgmq_xact.messages[m];
-		WakeList	wake;
+		sort_chain(pgmq_xact.queues[i]);
+		for (int m = pgmq_xact.queues[i]->first_message; m >= 0; m = pgmq_xact.messages[m].next)
+		{
+			WakeList	wake;
 
-		if (!group_leaders && pgmq_xact_leads_group(message))
-			continue;
-		wake.n = 0;
-		pgmq_xact_release_message(message, 0, now, &wake);
-		pgmq_wake_all(&wake);
+			wake.n = 0;
+			pgmq_xact_release_message(&pgmq_xact.messages[m], 0, now, &wake);
+			pgmq_wake_all(&wake);
+		}
 	}
 }
 
@@ -454,10 +455,8 @@ at_abort(void)
 	if (pgmq_xact.n_queues == 0)
 		return;
 	now = pgmq_clock_now();
-	release_all(false, now);
-	PGMQ_WAITPOINT("abort-followers-released");
-	release_all(true, now);
-	PGMQ_WAITPOINT("abort-leaders-released");
+	release_all(now);
+	PGMQ_WAITPOINT("abort-released");
 	for (int i = 0; i < pgmq_xact.n_queues; i++)
 	{
 		count_dead_sends(pgmq_xact.queues[i]);

@@ -96,7 +96,6 @@ extern bool pgmq_xact_holds_slot(const Ring *ring, const XactMessage *message);
 extern bool pgmq_xact_is_looked_at(uint32 slot);
 extern void pgmq_xact_release_message(XactMessage *message, uint8 keep,
 									  TimestampTz now, WakeList *wake);
-extern bool pgmq_xact_leads_group(const XactMessage *message);
 extern void pgmq_xact_publish_owner(void);
 extern void pgmq_xact_end_savepoint(bool is_commit);
 extern void pgmq_xact_guard_abort(void);
