@@ -217,9 +217,12 @@ check_held(const SimQueue *queue, const RingSlot *s, const SimRow *row)
 		case SLOT_CLAIMED:
 			if (phase == PHASE_IDLE)
 				fail("message " INT64_FORMAT " is claimed by an idle session", s->msg_id);
-			if (row != NULL && row->holder != (int) s->u.o.owner && !is_looking_at(s->u.o.owner, NULL, s->msg_id))
-				fail("message " INT64_FORMAT " is claimed by session %u, which has no lease",
-					 s->msg_id, s->u.o.owner);
+			/* A pop that is taken back is a claim again for a moment */
+			if (row != NULL && row->holder != (int) s->u.o.owner &&
+				!sim->sessions[s->u.o.owner].is_letting_go &&
+				!sim->sessions[s->u.o.owner].is_paused &&
+				!is_looking_at(s->u.o.owner, NULL, s->msg_id))
+				fail("session %u claims, and has no lease of, %s", s->u.o.owner, describe_row(queue, row));
 			break;
 		case SLOT_DELETING:
 			if (phase == PHASE_IDLE)
@@ -232,7 +235,8 @@ check_held(const SimQueue *queue, const RingSlot *s, const SimRow *row)
 					 s->msg_id, s->u.o.owner);
 			break;
 		case SLOT_UNDO:
-			if (row == NULL || !row->is_failing)
+			/* Or whoever restores the page has just done so */
+			if ((row == NULL || !row->is_failing) && s->lockers == 0)
 				fail("message " INT64_FORMAT " is UNDO without a failed lease", s->msg_id);
 			break;
 		default:
@@ -256,11 +260,12 @@ check_hint(const SimQueue *queue, const Ring *ring, const RingSlot *s, const Sim
 	{
 		if (row != NULL && phase_of(row->xmax) == PHASE_COMMITTED)
 			return;				/* its callback will tell */
-		fail("message " INT64_FORMAT " is in the ring and not in the table", s->msg_id);
+		fail("in the ring and not in the table is message " INT64_FORMAT ", %s", s->msg_id,
+			 row == NULL ? "of a row that is no more" : describe_row(queue, row));
 	}
 	lease = true_lease(row);
 	/* Who sent it himself needs no slot for a lease; a scan may come before his callback */
-	if (row->holder != NOBODY && phase_of(row->xmin) != PHASE_COMMITTED)
+	if (row->holder != NOBODY && phase_of(row->xmin) != PHASE_COMMITTED && who_lets_go(row) == NOBODY)
 		fail("message " INT64_FORMAT " of session %d is in state %d", s->msg_id, row->holder, s->state);
 	if (s->visible_at != lease->visible_at || s->read_ct != lease->read_ct)
 		fail("message " INT64_FORMAT " is visible at " INT64_FORMAT " in the ring, " INT64_FORMAT " in the table",

@@ -34,9 +34,9 @@ random_percent(int percent)
 	return random_below(100) < percent;
 }
 
-#define TRACE_LINES 80
+#define TRACE_LINES 300
 
-static char trace_lines[TRACE_LINES][120];
+static char trace_lines[TRACE_LINES][200];
 static uint64 n_traced = 0;
 
 void
@@ -79,6 +79,32 @@ switch_to(int session)
 	sim_number = session;
 	pgmq_xact = me()->xact;
 	sim_context = me()->context;
+}
+
+/*
+ * A process is held up where PGMQ_FAILPOINT or PGMQ_WAITPOINT stands, and others run
+ * meanwhile, one whole operation after the other; they may be held up themselves.
+ */
+void
+sim_pause(void)
+{
+	int			session = sim_number;
+
+	if (!me()->may_pause || sim->n_paused == SIM_MAX_PAUSED || !random_percent(sim->pause_percent))
+		return;
+	trace("is held up");
+	me()->is_paused = true;
+	sim->n_paused++;
+	sim->n_pauses++;
+	for (int n = 1 + random_below(5); n > 0; n--)
+	{
+		one_operation();
+		check_everything();
+	}
+	switch_to(session);
+	sim->n_paused--;
+	me()->is_paused = false;
+	trace("goes on");
 }
 
 SimXidStatus
@@ -218,16 +244,19 @@ row_at(SimTable *table, const ItemPointerData *tid, int64 msg_id)
 const char *
 describe_row(const SimQueue *queue, const SimRow *row)
 {
-	static char text[200];
+	static char text[250];
 	Ring	   *ring = pgmq_ring_find(&queue->table->locator);
 	ItemPointerData tid;
 	uint32		slot;
 
 	row_tid(queue->table, row, &tid);
 	slot = ring ? pgmq_ring_lookup(ring, row->msg_id, &tid) : 0;
-	snprintf(text, sizeof(text), "message " INT64_FORMAT " at row %d (queue %d, xmin %u, xmax %u, locker %u, holder %d, slot %u in state %d, lockers %d)",
+	snprintf(text, sizeof(text), "message " INT64_FORMAT " at row %d (queue %d, xmin %u, xmax %u, locker %u, holder %d, slot %u in state %d of %u%s, lockers %d, group %u)",
 			 row->msg_id, (int) (row - queue->table->rows), (int) (queue - sim->queues),
-			 row->xmin, row->xmax, row->locker, row->holder, slot, slot ? ring_slot(slot)->state : 0, slot ? ring_slot(slot)->lockers : 0);
+			 row->xmin, row->xmax, row->locker, row->holder, slot,
+			 slot ? ring_slot(slot)->state : 0, slot ? ring_slot(slot)->u.o.owner : 0,
+			 slot && ring_slot(slot)->limbo_insert ? ", insert" : "", slot ? ring_slot(slot)->lockers : 0,
+			 slot ? ring_slot(slot)->group : 0);
 	return text;
 }
 
@@ -260,6 +289,21 @@ is_locked_by_other(const SimRow *row)
 		(xid_is_running(row->xmax) && !sim_is_mine(row->xmax));
 }
 
+/*
+ * The session that gives the row back just now, in the callback at its transaction's or
+ * savepoint's end, message by message; NOBODY if none does.
+ */
+int
+who_lets_go(const SimRow *row)
+{
+	int			session = row->holder;
+
+	if (session != NOBODY && sim->sessions[session].is_letting_go)
+		return session;
+	session = row->xmax == InvalidTransactionId ? NOBODY : xid_session(row->xmax);
+	return session != NOBODY && sim->sessions[session].is_letting_go ? session : NOBODY;
+}
+
 /* How far the transaction has come; PHASE_IDLE where it is quite over, or prepared. */
 SimPhase
 phase_of(TransactionId xid)
@@ -276,7 +320,7 @@ phase_of(TransactionId xid)
 bool
 is_claimed_by_other(const SimRow *row)
 {
-	return row->holder != NOBODY && row->holder != sim_number &&
+	return row->holder != NOBODY && row->holder != sim_number && who_lets_go(row) == NOBODY &&
 		!xid_is_running(row->xmax) && phase_of(row->xmin) != PHASE_COMMITTED;
 }
 
@@ -342,12 +386,12 @@ undo_to(int nest_level, bool is_rollback)
 
 		if (!is_rollback)
 			undo->nest_level = nest_level - 1;
-		else if (undo->row != NULL)
+		else if (undo->row != NULL && undo->row->holder == sim_number)
 		{
 			undo->row->holder = undo->holder;
 			undo->row->lease = undo->lease;
 		}
-		else
+		else if (undo->row == NULL)
 			undo->queue->table = undo->table;
 	}
 	if (is_rollback)

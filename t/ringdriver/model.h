@@ -123,6 +123,11 @@ typedef struct SimSession
 	SimUndo		undo[4 * SIM_MAX_ROWS];
 	int			n_undo;
 
+	bool		may_pause;		/* others may run at failpoints */
+	bool		is_paused;		/* they do: it cannot go on before they are done */
+	bool		is_letting_go;	/* in the callback that ends its transaction */
+	bool		keeps_groups[SIM_QUEUES];	/* the rings did when that began */
+
 	SimStep		step;
 	SimQueue   *queue;			/* that step's */
 	int			n_looking;
@@ -146,6 +151,7 @@ typedef struct SimPrepared
 } SimPrepared;
 
 #define SIM_PREPARED 4
+#define SIM_MAX_PAUSED 3
 
 typedef struct Sim
 {
@@ -161,6 +167,10 @@ typedef struct Sim
 	int			delay_percent;	/* of sends with a delay */
 	int			group_percent;	/* of reads by group */
 	int			n_groups;
+	int			pause_percent;	/* of failpoints at which others run */
+	int			n_paused;
+	int			n_operations;
+	uint64		n_pauses;
 	uint64		n_granted;
 	uint64		n_exact;		/* reads whose answer was known beforehand */
 	uint64		n_cold;
@@ -185,6 +195,9 @@ sim_now(void)
 	return pgmq_test_clock;
 }
 
+/* ringdriver.c: one operation of some session that is not paused */
+extern void one_operation(void);
+
 /* model.c: transactions and rows */
 static inline SimSession *
 me(void)
@@ -193,6 +206,7 @@ me(void)
 }
 
 extern void switch_to(int session);
+extern int	who_lets_go(const SimRow *row);
 extern SimXidStatus xid_status(TransactionId xid);
 extern bool xid_is_running(TransactionId xid);
 extern int	xid_session(TransactionId xid);

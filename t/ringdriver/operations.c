@@ -82,8 +82,13 @@ bool
 make_ready(SimQueue *queue, XactQueue *list, const ReadyCursor *cursor)
 {
 	bool		has_loaded = false;
+	uint64		n_pauses = sim->n_pauses;
 
+	me()->may_pause = true;
 	settle_all(queue, list);
+	me()->may_pause = false;
+	if (sim->n_pauses != n_pauses)
+		settle_all(queue, list);	/* what others have left since */
 	while (pgmq_xact_must_load(list, cursor, sim_now()))
 	{
 		if (has_loaded || pgmq_xact_build_begin(list, cursor, sim_now()) != BUILD_STARTED)
@@ -214,10 +219,14 @@ typedef struct Call
 	int			n_done;
 	int64		last_id;
 	uint8		expected[SIM_MAX_ROWS];
+	int8		let_go_by[SIM_MAX_ROWS];	/* before the call, or NOBODY */
+	TransactionId was_live[SIM_MAX_ROWS];	/* its xmin, or invalid */
 	bool		is_granted[SIM_MAX_ROWS];
 } Call;
 
-static Call call;
+static Call calls[SIM_SESSIONS];
+
+#define call (calls[sim_number])
 
 static const Lease *
 my_lease(const SimRow *row)
@@ -233,9 +242,25 @@ guards(const RowGuard *guard, const SimQueue *queue, int64 msg_id, ItemPointer t
 		RelFileLocatorEquals(guard->queue->locator, queue->table->locator);
 }
 
-/* Is another session looking at the row, or taking its lock under a guard? */
+/* Is the row's slot held by this session, in this way? */
 static bool
-is_busy(const SimQueue *queue, const SimRow *row)
+has_slot_of(const SimQueue *queue, const SimRow *row, SlotState state, int session)
+{
+	Ring	   *ring = pgmq_ring_find(&queue->table->locator);
+	ItemPointerData tid;
+	uint32		slot;
+
+	row_tid(queue->table, row, &tid);
+	slot = ring == NULL ? 0 : pgmq_ring_lookup(ring, row->msg_id, &tid);
+	return slot != 0 && ring_slot(slot)->state == state && ring_slot(slot)->u.o.owner == (uint32) session;
+}
+
+/*
+ * Is another session looking at the row, or taking its lock under a guard?  One that is
+ * about to let go of it, or one that is not.
+ */
+static bool
+is_busy(const SimQueue *queue, const SimRow *row, bool is_letting_go)
 {
 	ItemPointerData tid;
 
@@ -244,9 +269,10 @@ is_busy(const SimQueue *queue, const SimRow *row)
 	{
 		SimSession *other = &sim->sessions[i];
 
-		if (i == sim_number)
+		if (i == sim_number || other->is_letting_go != is_letting_go)
 			continue;
-		if (guards(&other->xact.guard, queue, row->msg_id, &tid))
+		if (guards(&other->xact.guard, queue, row->msg_id, &tid) ||
+			(other->is_paused && has_slot_of(queue, row, SLOT_CLAIMED, i)))
 			return true;
 		for (int m = 0; other->step == STEP_LOOK && m < other->n_looking; m++)
 		{
@@ -264,8 +290,11 @@ is_busy(const SimQueue *queue, const SimRow *row)
 static Expectation
 expect(const SimQueue *queue, const SimRow *row)
 {
-	if (!is_live_to_me(row) || is_locked_by_other(row) || is_busy(queue, row) ||
-		is_claimed_by_other(row) || my_lease(row)->visible_at > sim_now())
+	if (!is_live_to_me(row) || is_locked_by_other(row) || my_lease(row)->visible_at > sim_now())
+		return EXPECT_NO;
+	if (who_lets_go(row) != NOBODY || is_busy(queue, row, true))
+		return EXPECT_MAYBE;
+	if (is_claimed_by_other(row) || is_busy(queue, row, false))
 		return EXPECT_NO;
 	/* Between the end of a transaction for others and its callback */
 	if (phase_of(row->xmin) == PHASE_COMMITTED ||
@@ -287,11 +316,26 @@ begin_call(SimQueue *queue, XactQueue *list, bool is_pop)
 	call.last_id = PG_INT64_MIN;
 }
 
+/* Between the end of a transaction for others and its callback, or in that? */
+static bool
+is_vague(const SimRow *row)
+{
+	return phase_of(row->xmin) > PHASE_CLOSED || phase_of(row->xmax) > PHASE_CLOSED ||
+		who_lets_go(row) != NOBODY;
+}
+
 static void
 note_expectations(void)
 {
 	for (int i = 0; i < call.queue->table->n_rows; i++)
-		call.expected[i] = expect(call.queue, &call.queue->table->rows[i]);
+	{
+		SimRow	   *row = &call.queue->table->rows[i];
+
+		call.expected[i] = expect(call.queue, row);
+		call.let_go_by[i] = who_lets_go(row);
+		call.was_live[i] = is_live_to_me(row) && phase_of(row->xmin) <= PHASE_CLOSED ?
+			row->xmin : InvalidTransactionId;
+	}
 }
 
 /*
@@ -323,6 +367,38 @@ compare_call(int64 up_to_id)
 
 /* ---- one row ---- */
 
+static TransactionId
+top_xid(TransactionId xid)
+{
+	while (sim->xids[xid].parent != InvalidTransactionId)
+		xid = sim->xids[xid].parent;
+	return xid;
+}
+
+/*
+ * A group's first message has been there since the call began, or came with the one that
+ * is handed out; whatever others do meanwhile, none is handed out before it.
+ */
+static void
+check_head(const SimRow *row)
+{
+	SimTable   *table = call.queue->table;
+
+	for (int i = 0; i < table->n_rows; i++)
+		if (call.is_granted[i] && table->rows[i].group_hash == row->group_hash)
+			return;
+	for (int i = 0; i < table->n_rows; i++)
+	{
+		SimRow	   *first = &table->rows[i];
+
+		if (first->group_hash == row->group_hash && first->msg_id < row->msg_id &&
+			is_live_to_me(first) && !sim_is_mine(first->xmin) &&
+			(call.was_live[i] == first->xmin || top_xid(first->xmin) == top_xid(row->xmin)))
+			fail("message " INT64_FORMAT " is handed out before the first of its group, %s",
+				 row->msg_id, describe_row(call.queue, first));
+	}
+}
+
 /* X4, R2: nobody else has the message, and its time has come. */
 static void
 check_grant(SimRow *row, const XactMessage *message)
@@ -336,7 +412,9 @@ check_grant(SimRow *row, const XactMessage *message)
 			 my_lease(row)->visible_at, sim_now());
 	if (call.is_granted[row - call.queue->table->rows])
 		fail("message " INT64_FORMAT " is handed out twice by one call", row->msg_id);
-	if (!call.is_grouped && row->msg_id < call.last_id)
+	if (call.is_grouped)
+		check_head(row);
+	else if (row->msg_id < call.last_id)
 		fail("message " INT64_FORMAT " comes after " INT64_FORMAT, row->msg_id, call.last_id);
 	if (row->holder == sim_number && (message->lease.read_ct != row->lease.read_ct ||
 									  message->lease.visible_at != row->lease.visible_at))
@@ -548,6 +626,59 @@ is_between_callbacks(void)
 	return false;
 }
 
+static bool
+is_group_vague(const SimTable *table, uint64 hash)
+{
+	for (int i = 0; i < table->n_rows; i++)
+		if (table->rows[i].is_used && table->rows[i].group_hash == hash && is_vague(&table->rows[i]))
+			return true;
+	return false;
+}
+
+static bool
+is_limbo(const SimQueue *queue, const SimRow *row)
+{
+	ItemPointerData tid;
+	uint32		slot;
+
+	row_tid(queue->table, row, &tid);
+	slot = pgmq_ring_lookup(pgmq_ring_find(&queue->table->locator), row->msg_id, &tid);
+	return slot != 0 && ring_slot(slot)->state == SLOT_LIMBO;
+}
+
+/* Was a message passed over that is between two others of its group which were read? */
+static bool
+is_passed_over(const SimTable *table, const SimRow *row)
+{
+	const SimRow *first = NULL;
+	bool		has_later = false;
+
+	for (int i = 0; i < table->n_rows; i++)
+		if (call.is_granted[i] && table->rows[i].group_hash == row->group_hash)
+		{
+			if (first == NULL || table->rows[i].msg_id < first->msg_id)
+				first = &table->rows[i];
+			has_later |= table->rows[i].msg_id > row->msg_id;
+		}
+	return has_later && first->msg_id < row->msg_id &&
+		call.let_go_by[first - table->rows] == call.let_go_by[row - table->rows];
+}
+
+/* Who gives back a group's messages does not leave the first free while the next is held. */
+static void
+compare_let_go(void)
+{
+	SimTable   *table = call.queue->table;
+
+	for (int i = 0; i < table->n_rows; i++)
+		if (call.let_go_by[i] != NOBODY && !call.is_granted[i] &&
+			sim->sessions[call.let_go_by[i]].keeps_groups[call.queue - sim->queues] && is_live_to_me(&table->rows[i]) &&
+			!is_locked_by_other(&table->rows[i]) && true_lease(&table->rows[i])->visible_at <= sim_now() &&
+			is_passed_over(table, &table->rows[i]) && !is_limbo(call.queue, &table->rows[i]))
+			fail("session %d has given back the first of a group, and not yet %s", call.let_go_by[i],
+				 describe_row(call.queue, &table->rows[i]));
+}
+
 /* No group may be read whose first message is not among what was handed out. */
 static void
 compare_groups(bool heads_only)
@@ -560,6 +691,7 @@ compare_groups(bool heads_only)
 		SimRow	   *first = first_of_group(table, g, &is_unique);
 		int64		first_id = first ? first->msg_id : 0;
 		Expectation e = first ? call.expected[first - table->rows] : EXPECT_NO;
+		bool		is_known = !is_group_vague(table, g);
 
 		for (int i = 0; i < table->n_rows; i++)
 		{
@@ -567,13 +699,13 @@ compare_groups(bool heads_only)
 
 			if (row->group_hash != g || !is_unique || !call.is_granted[i])
 				continue;
-			if (e == EXPECT_NO)
+			if (e == EXPECT_NO && !is_vague(first))
 				fail("message " INT64_FORMAT " of group %d is read, and the first is not to be had: %s",
 					 row->msg_id, g, describe_row(call.queue, first));
-			if (heads_only && row->msg_id != first_id)
+			if (heads_only && row->msg_id != first_id && is_known)
 				fail("message " INT64_FORMAT " is not the first of group %d", row->msg_id, g);
 		}
-		if (e == EXPECT_YES && is_unique && !call.is_granted[first - table->rows] && !has_enough())
+		if (e == EXPECT_YES && is_unique && is_known && !call.is_granted[first - table->rows] && !has_enough())
 			fail("of group %d was passed over %s", g, describe_row(call.queue, first));
 	}
 }
@@ -613,6 +745,18 @@ read_groups(bool heads_only, GroupHead *own_heads, int n_own_heads, bool *is_exa
 	} while (n > 0 && !has_enough());
 }
 
+/* pgmq_am_is_settling() */
+static bool
+is_settling(XactQueue *list)
+{
+	TransactionId xid = InvalidTransactionId;
+
+	while (TransactionIdIsValid(xid = pgmq_xact_next_limbo_xid(list, xid)))
+		if (!xid_is_running(xid) && !xid_is_over(xid))
+			return true;
+	return false;
+}
+
 /* pgmq_am_claim_groups(), group after group or only their first messages */
 void
 op_read_grouped(SimQueue *queue)
@@ -620,6 +764,7 @@ op_read_grouped(SimQueue *queue)
 	XactQueue  *list = list_queue(queue);
 	bool		heads_only = random_percent(50);
 	bool		is_exact = true;
+	uint64		n_pauses;
 	GroupHead  *own_heads;
 	int			n_own_heads;
 
@@ -631,15 +776,19 @@ op_read_grouped(SimQueue *queue)
 	call.is_grouped = true;
 	trace("read grouped %d", call.qty);
 	if (!make_ready(queue, list, &pgmq_ready_start) || pgmq_xact_has_cold(list) ||
-		!pgmq_xact_groups_are_exact(list, sim_now()) || is_between_callbacks())
+		!pgmq_xact_groups_are_exact(list, sim_now()) || is_settling(list))
 		return;
 	note_expectations();
+	n_pauses = sim->n_pauses;
+	me()->may_pause = true;
 	pgmq_xact_mature(list, sim_now());
 	n_own_heads = pgmq_xact_own_heads(list, &own_heads);
 	read_groups(heads_only, own_heads, n_own_heads, &is_exact);
-	if (!is_exact)
+	me()->may_pause = false;
+	if (!is_exact || sim->n_pauses != n_pauses)
 		return;					/* SQL looks: something was settled on the way */
 	compare_groups(heads_only);
+	compare_let_go();
 	sim->n_exact++;
 }
 
@@ -692,7 +841,7 @@ op_extend(SimQueue *queue)
 		case LOOK_LIVE:
 			if (is_claimed_by_other(row))
 				fail("message " INT64_FORMAT " of session %d is extended", row->msg_id, row->holder);
-			if (is_busy(queue, row))
+			if (is_busy(queue, row, false))
 				fail("message " INT64_FORMAT " is extended while another takes its lock", row->msg_id);
 			lease = *my_lease(row);
 			lease.visible_at = sim_now() + random_below(100) - 10;

@@ -376,13 +376,36 @@ forget_step(void)
 	me()->n_looking = 0;
 }
 
+/* A callback that others see piece by piece */
+static void
+begin_letting_go(void)
+{
+	for (int q = 0; q < sim->n_queues; q++)
+	{
+		Ring	   *ring = pgmq_ring_find(&sim->queues[q].table->locator);
+
+		me()->keeps_groups[q] = ring != NULL && ring->is_grouped && ring->phase == RING_COMPLETE;
+	}
+	me()->is_letting_go = true;
+	me()->may_pause = true;
+}
+
+static void
+end_letting_go(void)
+{
+	me()->is_letting_go = false;
+	me()->may_pause = false;
+}
+
 static void
 finish_rollback_to(void)
 {
 	SimSession *s = me();
 
 	trace("callback of rollback to %d", s->nest_level);
+	begin_letting_go();
 	sim_subxact_callback(SUBXACT_EVENT_ABORT_SUB, 0, 0, NULL);
+	end_letting_go();
 	undo_to(s->nest_level, true);
 	forget_step();
 	sim->xids[current_xid()].is_locked = false;
@@ -444,7 +467,9 @@ static void
 finish_commit(void)
 {
 	trace("callback of commit");
+	begin_letting_go();
 	sim_xact_callback(XACT_EVENT_COMMIT, NULL);
+	end_letting_go();
 	sim->xids[me()->xids[1]].session = NOBODY;
 	sim->xids[me()->xids[1]].is_locked = false;
 	forget_transaction(false);
@@ -454,7 +479,9 @@ static void
 finish_abort(void)
 {
 	trace("callback of abort");
+	begin_letting_go();
 	sim_xact_callback(XACT_EVENT_ABORT, NULL);
+	end_letting_go();
 	sim->xids[me()->xids[1]].session = NOBODY;
 	sim->xids[me()->xids[1]].is_locked = false;
 	settle_failing(true);
@@ -583,7 +610,9 @@ op_prepare(void)
 		op_release();
 	trace("prepare %u", s->xids[1]);
 	sim_xact_callback(XACT_EVENT_PRE_PREPARE, NULL);
+	s->may_pause = true;
 	sim_xact_callback(XACT_EVENT_PREPARE, NULL);
+	s->may_pause = false;
 	prepared->xid = s->xids[1];
 	memcpy(prepared->has_touched, s->has_touched, sizeof(s->has_touched));
 	for (int q = 0; q < sim->n_queues; q++)

@@ -43,6 +43,7 @@ begin_episode(uint64 seed)
 	pgmq_test_clock = 1000;
 	pgmq_ring_memory_kb = random_percent(50) ? 1 + random_below(3) : 1 + random_below(60);
 	pgmq_max_hot_queues = 1 + random_below(4);
+	sim->pause_percent = random_percent(50) ? 0 : random_below(40);
 	sim->n_queues = 1 + random_below(SIM_QUEUES);
 	sim->n_groups = 1 + random_below(8);
 	sim->delay_percent = random_below(70);
@@ -120,14 +121,17 @@ maybe_end(void)
 		op_prepare();
 }
 
-static void
+void
 one_operation(void)
 {
 	SimSession *s;
 	SimQueue   *queue;
 
-	switch_to(random_below(SIM_SESSIONS));
+	do
+		switch_to(random_below(SIM_SESSIONS));
+	while (me()->is_paused);
 	s = me();
+	sim->n_operations++;
 	if (random_percent(15))
 		pgmq_test_clock += 1 + random_below(40);
 	if (random_percent(4))
@@ -203,13 +207,14 @@ static void
 run_episode(uint64 seed, int n_operations, int check_interval)
 {
 	begin_episode(seed);
-	for (int i = 0; i < n_operations && sim->last_xid < SIM_MAX_XIDS - 100; i++)
+	for (int i = 0; sim->n_operations < n_operations && sim->last_xid < SIM_MAX_XIDS - 100; i++)
 	{
 		CHECK_FOR_INTERRUPTS();
 		one_operation();
 		if (i % check_interval == 0)
 			check_everything();
 	}
+	sim->pause_percent = 0;
 	end_episode();
 	add_totals();
 }

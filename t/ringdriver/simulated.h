@@ -14,6 +14,7 @@
 
 #include "common/compat.h"
 #include "common/clock.h"
+#include "common/failpoint.h"
 #include "common/limits.h"
 
 #include "access/transam.h"
@@ -86,12 +87,25 @@ extern void sim_register_subxact(SubXactCallback callback, void *arg);
 #define RegisterSubXactCallback sim_register_subxact
 #define GetCurrentSubTransactionId() ((SubTransactionId) sim_nest_level())
 #define LockAcquire(tag, mode, is_session, dont_wait) ((void) (tag), LOCKACQUIRE_OK)
-#define LockRelease(tag, mode, is_session) ((void) (tag), true)
+#define LockRelease(tag, mode, is_session) ((void) (tag), (void) true)
 #define ReadNextTransactionId sim_next_xid
 #define TransactionIdDidCommit sim_did_commit
 #define ForceSyncCommit() ((void) 0)
 #define RecoveryInProgress() false
 #define GetCurrentTimestamp() (pgmq_test_clock)
+
+/* ---- others run ---- */
+
+/*
+ * Failpoints are where a process may be held up, under no lock: there other sessions
+ * run, when the operation that this one is in the middle of allows it.
+ */
+extern void sim_pause(void);
+
+#undef PGMQ_FAILPOINT
+#undef PGMQ_WAITPOINT
+#define PGMQ_FAILPOINT(name) sim_pause()
+#define PGMQ_WAITPOINT(name) sim_pause()
 
 /* ---- shared memory ---- */
 
