@@ -284,7 +284,7 @@ queues_go_on($node, 'source', 'a restart');
 
 SKIP:
 {
-	my $bindir = $node->config_data('--bindir');
+	chomp(my $bindir = `pg_config --bindir`);
 	skip 'no pg_upgrade', 1 unless -x "$bindir/pg_upgrade";
 	# It looks for libraries as this does; ours may be found by settings only
 	skip 'the library is not in the server\'s own folder', 1 if $node->psql('postgres', q{LOAD '$libdir/pgmq'}) != 0;

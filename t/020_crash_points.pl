@@ -99,7 +99,7 @@ foreach my $point (grep { $elsewhere{$_} && $elsewhere{$_} =~ /worker/ } sort ke
 		stderr => \my $ignored, stdout => \my $deleted);
 	wait_until("the worker ends at $point",
 		sub { slurp_file($node->logfile, $log_from) =~ /background worker "pgmq worker".*was terminated by signal 9/ });
-	$node->adjust_conf('postgresql.auto.conf', 'pgmq.failpoint', undef);
+	remove_setting($node, 'pgmq.failpoint');
 	kill('HUP', $node->{_pid});
 	wait_until('no worker ends any more', sub {
 		my ($status, $out) = $node->psql('postgres', 'SHOW pgmq.failpoint', stderr => \$ignored);

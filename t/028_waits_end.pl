@@ -225,7 +225,7 @@ foreach my $hold ([ 'a claim', $claim ], [ 'a claim under savepoints', $deep ], 
 	check_holder("the holder of $hold->[0] is idle for too long", q{SET idle_in_transaction_session_timeout = '300ms'},
 		$hold->[1], sub { });
 	check_holder("the holder of $hold->[0] takes too long", q{SET transaction_timeout = '1s'}, $hold->[1], sub { })
-	  if $node->pg_version >= 17;
+	  if major_version($node) >= 17;
 }
 
 # ---- prepared while another waits, decided before and after a crash ----

@@ -28,7 +28,7 @@ max_wal_senders = 20
 };
 my $publisher = new_node('publisher', init => [ allows_streaming => 1 ], conf => $conf);
 my $subscriber = new_node('subscriber', conf => "wal_level = replica\n$conf");
-my $has_filters = $publisher->pg_version >= 15;
+my $has_filters = major_version($publisher) >= 15;
 
 # ---- the queues ----
 

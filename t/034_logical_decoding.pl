@@ -274,7 +274,7 @@ foreach my $how ([ 'keyless', 'DROP CONSTRAINT q_keyless_pkey' ], [ 'whole', 'RE
 
 make_queue('big', 10);
 $publisher->safe_psql('postgres', 'CREATE PUBLICATION big FOR TABLE pgmq.q_big');
-subscribe('big', 'WITH (streaming = on' . ($publisher->pg_version >= 15 ? ', two_phase)' : ')'));
+subscribe('big', 'WITH (streaming = on' . (major_version($publisher) >= 15 ? ', two_phase)' : ')'));
 my $large = q{
 SELECT count(*) FROM pgmq.send_batch('big', (SELECT array_agg(jsonb_build_object('n', i)) FROM generate_series(1, 2000) i));
 SELECT count(*) FROM pgmq.read('big', 3600, 1500);
@@ -291,7 +291,7 @@ cmp_ok($publisher->safe_psql('postgres', "SELECT stream_txns FROM pg_stat_replic
 
 SKIP:
 {
-	skip 'two_phase subscriptions came with 15', 4 if $publisher->pg_version < 15;
+	skip 'two_phase subscriptions came with 15', 4 if major_version($publisher) < 15;
 	foreach my $end ('COMMIT', 'ROLLBACK')
 	{
 		my $before = rows($subscriber, 'big');

@@ -13,7 +13,7 @@ use Test::More;
 use Time::HiRes qw(time usleep);
 
 our @EXPORT = qw(
-  new_node random_seed wait_until queues_are_sound balance_books crash end_backend median
+  new_node major_version remove_setting random_seed wait_until queues_are_sound balance_books crash end_backend median
   children_of processes_left
 );
 
@@ -28,6 +28,27 @@ sub new_node
 	$node->start;
 	$node->safe_psql('postgres', 'CREATE EXTENSION pgmq');
 	return $node;
+}
+
+# The server's major version; 14's own modules do not say it
+sub major_version
+{
+	my ($node) = @_;
+
+	return int($node->safe_psql('postgres', 'SHOW server_version_num') / 10_000);
+}
+
+# Undoes ALTER SYSTEM SET where no session lives long enough to do it
+sub remove_setting
+{
+	my ($node, $setting) = @_;
+	my $file = $node->data_dir . '/postgresql.auto.conf';
+	my $lines = join '', grep { !/^\Q$setting\E / } split /^/, slurp_file($file);
+
+	open my $handle, '>', $file or die "$file: $!";
+	print $handle $lines;
+	close $handle or die "$file: $!";
+	return;
 }
 
 # Seeds rand(): with PGMQ_TEST_SEED, or a number that is printed to be used again

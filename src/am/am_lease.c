@@ -314,7 +314,7 @@ pgmq_am_lease_by_update(Relation rel, const ItemPointerData *tid, const Lease *l
 	TU_UpdateIndexes update_indexes;
 
 	current.t_self = *tid;
-	if (!heap_fetch(rel, SnapshotSelf, &current, &buffer, false))
+	if (!pgmq_heap_fetch(rel, SnapshotSelf, &current, &buffer))
 		ereport(ERROR,
 				(errcode(ERRCODE_T_R_SERIALIZATION_FAILURE),
 				 errmsg("could not serialize access due to concurrent update")));

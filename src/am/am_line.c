@@ -88,7 +88,7 @@ list_holders(Relation rel, ItemPointer tid, LockTupleMode wanted, RowHolders *ho
 
 	memset(holders, 0, sizeof(RowHolders));
 	tuple.t_self = *tid;
-	if (!heap_fetch(rel, SnapshotAny, &tuple, &buffer, false))
+	if (!pgmq_heap_fetch(rel, SnapshotAny, &tuple, &buffer))
 		return;
 	LockBuffer(buffer, BUFFER_LOCK_SHARE);
 	memcpy(&header, tuple.t_data, SizeofHeapTupleHeader);

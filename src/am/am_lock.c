@@ -71,7 +71,7 @@ fetch_msg_id(Relation rel, ItemPointer tid, int64 *msg_id, bool *is_ours)
 
 	*is_ours = false;
 	tuple.t_self = *tid;
-	if (!heap_fetch(rel, SnapshotAny, &tuple, &buffer, false))
+	if (!pgmq_heap_fetch(rel, SnapshotAny, &tuple, &buffer))
 		return false;
 	pgmq_am_row_values(&tuple, RelationGetDescr(rel), msg_id, &lease, &has_msg_id);
 	LockBuffer(buffer, BUFFER_LOCK_SHARE);
@@ -199,7 +199,7 @@ wait_for_inserter(Relation rel, ItemPointer tid)
 	TransactionId xmin;
 
 	tuple.t_self = *tid;
-	if (!heap_fetch(rel, SnapshotAny, &tuple, &buffer, false))
+	if (!pgmq_heap_fetch(rel, SnapshotAny, &tuple, &buffer))
 		return;
 	xmin = HeapTupleHeaderGetXmin(tuple.t_data);
 	ReleaseBuffer(buffer);
@@ -356,7 +356,7 @@ mode_of_update(Relation rel, ItemPointer otid, HeapTuple tuple)
 	int			key = -1;
 
 	old.t_self = *otid;
-	if (bms_is_empty(keys) || !heap_fetch(rel, SnapshotAny, &old, &buffer, false))
+	if (bms_is_empty(keys) || !pgmq_heap_fetch(rel, SnapshotAny, &old, &buffer))
 		return mode;
 	while ((key = bms_next_member(keys, key)) >= 0)
 		if (!is_same_value(RelationGetDescr(rel), key + FirstLowInvalidHeapAttributeNumber,
@@ -376,7 +376,7 @@ is_locked(Relation rel, ItemPointer tid, CommandId cid)
 	bool		locked;
 
 	tuple.t_self = *tid;
-	if (!heap_fetch(rel, SnapshotAny, &tuple, &buffer, false))
+	if (!pgmq_heap_fetch(rel, SnapshotAny, &tuple, &buffer))
 		return false;
 	LockBuffer(buffer, BUFFER_LOCK_SHARE);
 	locked = HeapTupleSatisfiesUpdate(&tuple, cid, buffer) == TM_BeingModified;

@@ -105,6 +105,8 @@ pgmq_am_present(Relation rel, TupleTableSlot *slot)
 		!TTS_IS_BUFFERTUPLE(slot))
 		return;
 	tuple = ((BufferHeapTupleTableSlot *) slot)->base.tuple;
+	if (tuple == NULL)
+		return;					/* a bitmap scan that only counts rows, in 17 */
 	if (descr_is_queue(desc))
 	{
 		pgmq_am_row_values(tuple, desc, &msg_id, &lease, &has_msg_id);

@@ -84,7 +84,7 @@ tuple_satisfies_snapshot(Relation rel, TupleTableSlot *slot, Snapshot snapshot)
 	if (BufferIsValid(((BufferHeapTupleTableSlot *) slot)->buffer))
 		return heap->tuple_satisfies_snapshot(rel, slot, snapshot);
 	tuple.t_self = slot->tts_tid;
-	if (!heap_fetch(rel, snapshot, &tuple, &buffer, false))
+	if (!pgmq_heap_fetch(rel, snapshot, &tuple, &buffer))
 		return false;
 	ReleaseBuffer(buffer);
 	return true;

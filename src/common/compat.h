@@ -42,6 +42,10 @@
 #else
 #include "storage/relfilenode.h"
 #endif
+#if PG_VERSION_NUM < 150000
+#include "postmaster/autovacuum.h"
+#include "replication/walsender.h"
+#endif
 #if PG_VERSION_NUM >= 170000
 #include "utils/injection_point.h"
 #endif
@@ -357,6 +361,25 @@ pgmq_is_int32(char *value)
 
 /* ALTER TABLE ... SET ACCESS METHOD */
 #define PGMQ_HAS_SET_ACCESS_METHOD (PG_VERSION_NUM >= 150000)
+
+/*
+ * The row at tuple->t_self, its buffer pinned; where there is none, or the
+ * snapshot does not see it, false and no buffer.
+ */
+static inline bool
+pgmq_heap_fetch(Relation rel, Snapshot snapshot, HeapTuple tuple, Buffer *buffer)
+{
+#if PG_VERSION_NUM >= 150000
+	return heap_fetch(rel, snapshot, tuple, buffer, false);
+#else
+	return heap_fetch(rel, snapshot, tuple, buffer);
+#endif
+}
+
+/* 14 prepares a relation for counting when it opens it. */
+#if PG_VERSION_NUM < 150000
+#define pgstat_should_count_relation(rel) ((rel)->pgstat_info != NULL)
+#endif
 
 #if PG_VERSION_NUM < 150000
 #define MarkGUCPrefixReserved(prefix) EmitWarningsOnPlaceholders(prefix)
