@@ -36,9 +36,11 @@ PG_CFLAGS = -Wall -Wextra -Wmissing-prototypes \
 # Tests run on servers of their own, since the library must be preloaded.
 # TEMP_CONFIG also reaches the servers that the TAP tests start.
 # test_setup makes what the others use: it runs first, whichever run.
-REGRESS = test_setup $(filter-out test_setup,$(basename $(notdir \
+REGRESS = test_setup $(filter-out test_setup $(needs_15),$(basename $(notdir \
 	$(filter-out sql/pgmq--%,$(call below,sql/*.sql)))))
-ISOLATION = $(basename $(notdir $(call below,specs/*.spec)))
+ISOLATION = $(filter-out $(needs_15),$(basename $(notdir $(call below,specs/*.spec))))
+needs_15 = $(if $(filter 14,$(MAJORVERSION)),$(basename $(notdir \
+	$(shell cd $(here) && grep -l 'Needs PostgreSQL 15\.' sql/*.sql specs/*.spec))))
 TAP_TESTS = 1
 export TEMP_CONFIG ?= $(abspath $(here))/test.conf
 REGRESS_OPTS = --temp-instance=./tmp_check_regress --temp-config=$(TEMP_CONFIG) \

@@ -35,10 +35,10 @@ SELECT pg_temp.try($$SELECT pgmq.create_fifo_indexes_all()$$);
 RESET ROLE;
 
 -- A hot queue that becomes a heap queue can have one
-ALTER TABLE pgmq.q_fifo_hot SET ACCESS METHOD heap;
+SELECT pgmq.convert_queue('fifo_hot', 'heap');
 SELECT pgmq.create_fifo_index('fifo_hot');
 SELECT indexname FROM pg_indexes WHERE tablename = 'q_fifo_hot' ORDER BY 1;
-ALTER TABLE pgmq.q_fifo_hot SET ACCESS METHOD pgmq;
+SELECT pgmq.convert_queue('fifo_hot', 'hot');
 SELECT pgmq.send('fifo_hot', '1', '{"x-pgmq-group": "a"}'::jsonb);
 SELECT * FROM pgmq.check_queue('fifo_hot');
 SELECT pgmq.drop_queue(queue_name) FROM pgmq.list_queues() WHERE queue_name ~ '^fifo';

@@ -40,9 +40,9 @@ SELECT grouped_all('place') AS logged, grouped_all('place') = grouped_all('place
 -- New storage: the groups are found again, what is leased stays leased
 VACUUM FULL pgmq.q_place;
 SELECT grouped_all('place') AS vacuumed_full;
-ALTER TABLE pgmq.q_place SET ACCESS METHOD heap;
+SELECT pgmq.convert_queue('place', 'heap');
 SELECT grouped_all('place') AS as_heap;
-ALTER TABLE pgmq.q_place SET ACCESS METHOD pgmq;
+SELECT pgmq.convert_queue('place', 'hot');
 SELECT grouped_all('place') AS as_hot;
 BEGIN;
 SELECT msg_id FROM pgmq.read_grouped('place', 0, 1);

@@ -32,12 +32,12 @@ SELECT q, pg_temp.kind(q) FROM unnest(ARRAY['again_hot', 'again_heap', 'again_ul
 
 -- A table without its queue is adopted again, and so is a hot one that became a heap table
 SELECT pgmq.send('again_hot', '1');
-ALTER TABLE pgmq.q_again_hot SET ACCESS METHOD heap;
+SELECT pgmq.convert_queue('again_hot', 'heap');
 DELETE FROM pgmq.meta WHERE queue_name = 'again_hot';
 DROP TABLE pgmq.a_again_hot;
 SELECT pgmq.create('again_hot');
 SELECT pg_temp.kind('again_hot'), (SELECT message FROM pgmq.read('again_hot', 0, 1));
-ALTER TABLE pgmq.q_again_hot SET ACCESS METHOD pgmq;
+SELECT pgmq.convert_queue('again_hot', 'hot');
 SELECT pgmq.create('again_hot');
 SELECT * FROM pgmq.check_queue('again_hot');
 SELECT pgmq.drop_queue(queue_name) FROM pgmq.list_queues() WHERE queue_name ~ '^again_';

@@ -45,21 +45,21 @@ SELECT pg_temp.state();
 ALTER TABLE pgmq.q_alter ALTER COLUMN last_read_at SET NOT NULL;
 
 -- To the heap and back, without loss; leases held by the same transaction too
-ALTER TABLE pgmq.q_alter SET ACCESS METHOD heap;
+SELECT pgmq.convert_queue('alter', 'heap');
 SELECT pg_temp.state();
 SELECT count(*) FROM pgmq.q_alter WHERE last_read_at = '-infinity';
 SELECT msg_id, message FROM pgmq.read('alter', 100, 1);
-ALTER TABLE pgmq.q_alter SET ACCESS METHOD pgmq;
+SELECT pgmq.convert_queue('alter', 'hot');
 SELECT pg_temp.state();
 SELECT msg_id, message FROM pgmq.read('alter', 100, 1);
 BEGIN;
 SELECT msg_id, message FROM pgmq.read('alter', 100, 1);
-ALTER TABLE pgmq.q_alter SET ACCESS METHOD heap;
+SELECT pgmq.convert_queue('alter', 'heap');
 COMMIT;
 SELECT pg_temp.state();
 BEGIN;
 SELECT msg_id, message FROM pgmq.read('alter', 100, 1);
-ALTER TABLE pgmq.q_alter SET ACCESS METHOD pgmq;
+SELECT pgmq.convert_queue('alter', 'hot');
 SELECT msg_id, message FROM pgmq.read('alter', 0, 1);
 SELECT pgmq.send('alter', '9');
 COMMIT;

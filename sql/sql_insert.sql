@@ -1,4 +1,4 @@
--- INSERT, COPY, ON CONFLICT and MERGE into a hot queue, compared with a heap queue.
+-- INSERT, COPY and ON CONFLICT into a hot queue, compared with a heap queue.
 
 SELECT * FROM test.create_twins();
 
@@ -48,7 +48,6 @@ SELECT test.twin($$INSERT INTO %q (msg_id, vt, message) OVERRIDING SYSTEM VALUE 
 SELECT test.twin($$INSERT INTO %q AS t (msg_id, vt, message) OVERRIDING SYSTEM VALUE VALUES (200, now(), '"x"'), (211, now(), '"z"') ON CONFLICT (msg_id) DO UPDATE SET message = excluded.message, read_ct = t.read_ct + 1 RETURNING msg_id, read_ct, last_read_at, message$$);
 SELECT test.twin($$INSERT INTO %q AS t (msg_id, vt) OVERRIDING SYSTEM VALUE VALUES (201, now()), (201, now()) ON CONFLICT (msg_id) DO UPDATE SET read_ct = 9$$);
 SELECT test.twin($$INSERT INTO %q AS t (msg_id, vt) OVERRIDING SYSTEM VALUE VALUES (201, now()) ON CONFLICT (msg_id) DO UPDATE SET read_ct = 9 WHERE t.last_read_at IS NOT NULL$$);
-SELECT test.twin($$MERGE INTO %q t USING (SELECT generate_series(203, 208) AS id) s ON t.msg_id = s.id WHEN MATCHED AND id = 203 THEN DELETE WHEN MATCHED THEN UPDATE SET message = '"merged"' WHEN NOT MATCHED THEN INSERT (msg_id, vt) OVERRIDING SYSTEM VALUE VALUES (id, now())$$);
 SELECT string_agg(msg_id::text, ' ') FROM pgmq.read('twin', 0, 100);
 SELECT string_agg(msg_id::text, ' ') FROM pgmq.read('twin_heap', 0, 100);
 SELECT * FROM pgmq.check_queue('twin');

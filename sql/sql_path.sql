@@ -102,12 +102,12 @@ CREATE TABLE pgmq.a_path_old (msg_id bigint PRIMARY KEY, read_ct int DEFAULT 0 N
   archived_at timestamptz DEFAULT now() NOT NULL, vt timestamptz NOT NULL, message jsonb, headers jsonb, last_read_at timestamptz);
 CALL exercise('path_old', NULL) \gset
 SELECT :'log' = :'heap_log' AS old_heap_is_same;
-TRUNCATE pgmq.q_path_old RESTART IDENTITY;
+ALTER TABLE pgmq.q_path_old RENAME TO path_old_heap;
+CREATE TABLE pgmq.q_path_old (LIKE pgmq.path_old_heap INCLUDING ALL) USING pgmq;
 TRUNCATE pgmq.a_path_old;
-ALTER TABLE pgmq.q_path_old SET ACCESS METHOD pgmq;
 CALL exercise('path_old', NULL) \gset
 SELECT :'log' = :'heap_log' AS old_hot_is_same;
-DROP TABLE pgmq.q_path_old, pgmq.a_path_old;
+DROP TABLE pgmq.q_path_old, pgmq.path_old_heap, pgmq.a_path_old;
 
 SELECT count(pgmq.drop_queue(queue_name)) FROM pgmq.list_queues() WHERE queue_name ~ '^path_';
 DROP FUNCTION passes;

@@ -13,7 +13,7 @@ BEGIN; SELECT pgmq.drop_queue('undo'); SELECT pgmq.create('undo'); SELECT pgmq.s
 SELECT pg_temp.next();
 BEGIN; SELECT pgmq.delete('undo', 1); SELECT count(*) FROM pgmq.read('undo', 100, 10); DROP TABLE pgmq.q_undo; ROLLBACK;
 SELECT pg_temp.next();
-BEGIN; SELECT count(*) FROM pgmq.read('undo', 100, 1); ALTER TABLE pgmq.q_undo SET ACCESS METHOD heap; SELECT count(*) FROM pgmq.read('undo', 100, 10); ROLLBACK;
+BEGIN; SELECT count(*) FROM pgmq.read('undo', 100, 1); SELECT pgmq.convert_queue('undo', 'heap'); SELECT count(*) FROM pgmq.read('undo', 100, 10); ROLLBACK;
 SELECT pg_temp.next();
 BEGIN; SELECT count(*) FROM pgmq.read('undo', 100, 1); ALTER TABLE pgmq.q_undo ALTER message TYPE text; ROLLBACK;
 SELECT pg_temp.next();

@@ -150,7 +150,7 @@ foreach my $node ($standby, $restored)
 
 	# ---- the library is back, first not preloaded ----
 
-	$node->append_conf('postgresql.conf', slurp_file($ENV{TEMP_CONFIG}) . "shared_preload_libraries = ''\n");
+	$node->append_conf('postgresql.conf', "dynamic_library_path = '\$libdir'\n" . slurp_file($ENV{TEMP_CONFIG}) . "shared_preload_libraries = ''\n");
 	$node->restart;
 	is($node->safe_psql('postgres', $contents), $rows, "$name: all rows are there");
 	is($node->safe_psql('postgres', q{

@@ -189,10 +189,8 @@ COMMIT; \set ON_ERROR_STOP on
 # What the tables hold; times of sending are not compared
 my $state = q{
 SELECT CASE WHEN to_regclass('pgmq.q_{q}') IS NULL THEN 'no queue' ELSE 'queue' END;
-SELECT query_to_xml('SELECT msg_id, read_ct, last_read_at, CASE WHEN vt >= ''2099-01-01'' THEN vt END AS vt, message, headers FROM pgmq.q_{q} ORDER BY msg_id, message::text', true, true, '')
-	WHERE to_regclass('pgmq.q_{q}') IS NOT NULL;
-SELECT query_to_xml('SELECT msg_id, read_ct, last_read_at, vt, message FROM pgmq.a_{q} ORDER BY msg_id', true, true, '')
-	WHERE to_regclass('pgmq.a_{q}') IS NOT NULL;
+SELECT show_rows('pgmq.q_{q}', $$msg_id, read_ct, last_read_at, CASE WHEN vt >= '2099-01-01' THEN vt END AS vt, message, headers$$);
+SELECT show_rows('pgmq.a_{q}', 'msg_id, read_ct, last_read_at, vt, message');
 SELECT 'prepared' FROM pg_prepared_xacts WHERE gid = '{q}';
 SELECT 'meta' FROM pgmq.meta WHERE queue_name = '{q}';
 SELECT 'am', amname FROM pg_class c JOIN pg_am a ON a.oid = relam WHERE c.oid = to_regclass('pgmq.q_{q}');
@@ -217,6 +215,13 @@ log_checkpoints = off
 
 	mkdir $node->basedir . '/other' or die;
 	$node->safe_psql('postgres', 'CREATE ROLE popper; GRANT USAGE ON SCHEMA pgmq TO popper');
+	$node->safe_psql('postgres', q{
+CREATE FUNCTION show_rows(tab text, columns text) RETURNS SETOF text LANGUAGE plpgsql AS $$
+BEGIN
+	IF to_regclass(tab) IS NOT NULL THEN
+		RETURN QUERY EXECUTE format('SELECT t::text FROM (SELECT %s FROM %s ORDER BY msg_id, message::text) t', columns, tab);
+	END IF;
+END $$});
 	$node->safe_psql('postgres', "CREATE TABLESPACE other LOCATION '" . $node->basedir . "/other'");
 	return $node;
 }
