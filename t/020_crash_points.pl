@@ -101,10 +101,7 @@ foreach my $point (grep { $elsewhere{$_} && $elsewhere{$_} =~ /worker/ } sort ke
 		sub { slurp_file($node->logfile, $log_from) =~ /background worker "pgmq worker".*was terminated by signal 9/ });
 	remove_setting($node, 'pgmq.failpoint');
 	kill('HUP', $node->{_pid});
-	wait_until('no worker ends any more', sub {
-		my ($status, $out) = $node->psql('postgres', 'SHOW pgmq.failpoint', stderr => \$ignored);
-		return defined $status && $status == 0 && $out eq '';
-	});
+	wait_until('no worker ends any more', sub { (answer_of($node, 'SHOW pgmq.failpoint') // 'down') eq '' });
 	is_up($node);
 	is($node->safe_psql('postgres', qq{
 		SELECT count(*) FROM pgmq.delete('$queue', (SELECT array_agg(i::bigint) FROM generate_series(2, 1001) i));

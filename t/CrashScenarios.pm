@@ -296,8 +296,7 @@ sub is_up
 
 	wait_until('the server answers', sub {
 		usleep(20_000);
-		my ($status, $out) = $node->psql('postgres', 'SELECT 1', stderr => \my $err);
-		return defined $status && $status == 0;
+		return defined answer_of($node, 'SELECT 1');
 	});
 	return;
 }

@@ -6,6 +6,7 @@ use strict;
 use warnings;
 
 use Exporter 'import';
+use IPC::Run;
 use POSIX 'WNOHANG';
 use PostgreSQL::Test::Cluster;
 use PostgreSQL::Test::Utils;
@@ -13,7 +14,7 @@ use Test::More;
 use Time::HiRes qw(time usleep);
 
 our @EXPORT = qw(
-  new_node major_version remove_setting random_seed wait_until queues_are_sound balance_books crash end_backend median
+  new_node major_version remove_setting random_seed wait_until answer_of queues_are_sound balance_books crash end_backend median
   children_of processes_left
 );
 
@@ -74,6 +75,19 @@ sub wait_until
 		usleep(10_000);
 	}
 	return time() - $start;
+}
+
+# What a server that may be down answers; undef if it does not.  (psql() writes the query to
+# psql, and dies where that was refused and has gone before.)
+sub answer_of
+{
+	my ($node, $query) = @_;
+	my ($out, $err);
+
+	IPC::Run::run([ 'psql', '-XAtq', '-d', $node->connstr('postgres'), '-c', $query ], '>', \$out, '2>', \$err)
+	  or return;
+	chomp $out;
+	return $out;
 }
 
 # Every test ends with it: the rings say what the tables say
@@ -146,7 +160,7 @@ sub end_backend
 	my ($node, $pid) = @_;
 
 	kill('KILL', $pid);
-	$node->poll_query_until('postgres', 'SELECT true') or die "the server does not answer";
+	wait_until('the server answers', sub { defined answer_of($node, 'SELECT 1') });
 	return;
 }
 
