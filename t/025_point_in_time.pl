@@ -91,9 +91,7 @@ mark_point('early');
 work(2);
 mark_point('middle');
 work(3);
-$node->safe_psql('postgres', 'SELECT pg_switch_wal()');
-$node->poll_query_until('postgres', q{SELECT last_archived_wal IS NOT NULL AND pg_walfile_name(pg_current_wal_lsn() - 1) <= last_archived_wal FROM pg_stat_archiver})
-  or die 'the WAL is not archived';
+archive_wal($node);
 is(join("\n", $ledger->problems($node)), '', "$ledger->{n} acknowledged, none broken");
 queues_are_sound($node, ['orders'], 'on the server that will be lost');
 $node->stop('immediate');

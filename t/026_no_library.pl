@@ -108,9 +108,7 @@ if ($has_pages)
 	pass('pages of the standby are those of the primary');
 }
 is_without_library($standby, 'on the standby');
-$primary->safe_psql('postgres', 'SELECT pg_switch_wal()');
-$primary->poll_query_until('postgres', q{SELECT pg_walfile_name(pg_current_wal_lsn() - 1) <= last_archived_wal FROM pg_stat_archiver})
-  or die 'the WAL is not archived';
+archive_wal($primary);
 catch_up($primary, $standby);
 end_sessions();
 $primary->stop;

@@ -14,7 +14,7 @@ use Test::More;
 use Time::HiRes qw(time usleep);
 
 our @EXPORT = qw(
-  new_node major_version remove_setting random_seed wait_until answer_of queues_are_sound balance_books crash end_backend median
+  new_node major_version remove_setting random_seed wait_until answer_of archive_wal queues_are_sound balance_books crash end_backend median
   children_of processes_left
 );
 
@@ -88,6 +88,17 @@ sub answer_of
 	  or return;
 	chomp $out;
 	return $out;
+}
+
+# Waits until all that is written so far is in the archive
+sub archive_wal
+{
+	my ($node) = @_;
+	my $file = $node->safe_psql('postgres', 'SELECT pg_walfile_name(pg_switch_wal() - 1)');
+
+	$node->poll_query_until('postgres', "SELECT last_archived_wal >= '$file' FROM pg_stat_archiver")
+	  or die 'the WAL is not archived';
+	return;
 }
 
 # Every test ends with it: the rings say what the tables say

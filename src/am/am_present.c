@@ -106,7 +106,7 @@ pgmq_am_present(Relation rel, TupleTableSlot *slot)
 		return;
 	tuple = ((BufferHeapTupleTableSlot *) slot)->base.tuple;
 	if (tuple == NULL)
-		return;					/* a bitmap scan that only counts rows, in 17 */
+		return;					/* a bitmap scan that only counts rows, up to 17.4 */
 	if (descr_is_queue(desc))
 	{
 		pgmq_am_row_values(tuple, desc, &msg_id, &lease, &has_msg_id);

@@ -33,6 +33,7 @@
 #include "utils/acl.h"
 #include "utils/builtins.h"
 #include "utils/datetime.h"
+#include "utils/guc.h"
 #include "utils/rel.h"
 #include "utils/relcache.h"
 #if PG_VERSION_NUM >= 160000
@@ -84,6 +85,30 @@ pgmq_decode_datetime(char **fields, int *types, int n_fields, int *type,
 	return DecodeDateTime(fields, types, n_fields, type, tm, fraction, zone, &extra);
 #else
 	return DecodeDateTime(fields, types, n_fields, type, tm, fraction, zone);
+#endif
+}
+
+/*
+ * Memory for what a check hook hands to its assign hook, which the server frees.
+ * NULL if there is none.
+ */
+static inline void *
+pgmq_setting_alloc(size_t size)
+{
+#if PG_VERSION_NUM >= 160000
+	return guc_malloc(LOG, size);
+#else
+	return malloc(size);
+#endif
+}
+
+static inline void
+pgmq_setting_free(void *memory)
+{
+#if PG_VERSION_NUM >= 160000
+	guc_free(memory);
+#else
+	free(memory);
 #endif
 }
 

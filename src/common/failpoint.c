@@ -129,14 +129,14 @@ parse_setting(char *text, ArmedPoints *result)
 static bool
 check_setting(char **new_value, void **extra, GucSource source)
 {
-	ArmedPoints *points = malloc(sizeof(ArmedPoints));
+	ArmedPoints *points = pgmq_setting_alloc(sizeof(ArmedPoints));
 	char	   *text = strdup(*new_value);
 	bool		is_valid = points != NULL && text != NULL && parse_setting(text, points);
 
 	free(text);
 	if (!is_valid)
 	{
-		free(points);
+		pgmq_setting_free(points);
 		return false;
 	}
 	*extra = points;
