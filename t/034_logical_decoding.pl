@@ -320,7 +320,7 @@ $session = $subscriber->background_psql('postgres');
 $session->query_safe(q{BEGIN; SELECT pgmq.read('shared', 3600, 2)});
 $publisher->safe_psql('postgres', q{SELECT pgmq.read('shared', 60, 3); SELECT pgmq.delete('shared', 2)});
 $subscriber->poll_query_until('postgres', q{
-	SELECT count(*) > 0 FROM pg_stat_activity WHERE backend_type = 'logical replication worker' AND wait_event_type = 'Lock'})
+	SELECT count(*) > 0 FROM pg_stat_activity WHERE backend_type ~ '^logical replication (apply )?worker' AND wait_event_type = 'Lock'})
   or die 'the apply worker does not wait';
 $session->query_safe('COMMIT');
 $session->quit;

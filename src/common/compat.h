@@ -88,6 +88,11 @@ pgmq_decode_datetime(char **fields, int *types, int n_fields, int *type,
 #endif
 }
 
+/* Put before a declaration since 18. */
+#ifndef pg_noreturn
+#define pg_noreturn pg_attribute_noreturn()
+#endif
+
 /*
  * Memory for what a check hook hands to its assign hook, which the server frees.
  * NULL if there is none.

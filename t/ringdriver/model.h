@@ -187,7 +187,7 @@ extern uint64 random_bits(void);
 extern int	random_below(int n);
 extern bool random_percent(int percent);
 extern void trace(const char *format,...) pg_attribute_printf(1, 2);
-extern void fail(const char *format,...) pg_attribute_printf(1, 2) pg_attribute_noreturn();
+pg_noreturn extern void fail(const char *format,...) pg_attribute_printf(1, 2);
 
 static inline TimestampTz
 sim_now(void)
