@@ -1,6 +1,7 @@
 -- The message lookup: queries that name msg_id find their rows by the ring.
 
 SET enable_seqscan = off;
+SET pgmq.enable_scan = on;
 SET enable_mergejoin = off;
 SET enable_hashjoin = off;
 SELECT pgmq.create('looked');
@@ -31,7 +32,7 @@ SELECT test.lookup('SELECT 1 FROM pgmq.q_looked WHERE msg_id = (random() * 5)::i
 SELECT test.lookup('SELECT 1 FROM pgmq.q_looked WHERE msg_id = 5.0');
 SET pgmq.enable_scan = off;
 SELECT test.lookup('SELECT 1 FROM pgmq.q_looked WHERE msg_id = 5');
-RESET pgmq.enable_scan;
+SET pgmq.enable_scan = on;
 
 -- What it finds, system columns included
 SELECT ctid, tableoid::regclass, xmin::text <> '0' AS has_xmin, msg_id, read_ct, last_read_at, message FROM pgmq.q_looked WHERE msg_id IN (6, 7) ORDER BY 1;

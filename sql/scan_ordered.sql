@@ -1,6 +1,7 @@
 -- The ordered scan: visible messages, or all, in the order of msg_id.
 
 SET enable_seqscan = off;
+SET pgmq.enable_scan = on;
 SELECT pgmq.create('sorted');
 SELECT count(*) FROM pgmq.send_batch('sorted', (SELECT array_agg(to_jsonb(i)) FROM generate_series(1, 20) i));
 SELECT count(*) FROM pgmq.read('sorted', 1000, 5);
@@ -32,7 +33,7 @@ SELECT test.ordered('SELECT * FROM pgmq.q_sorted WHERE vt >= now()');
 SELECT test.ordered('SELECT * FROM pgmq.q_sorted WHERE vt <= now() - random() * ''1 s''::interval');
 SET pgmq.enable_scan = off;
 SELECT test.ordered('SELECT msg_id FROM pgmq.q_sorted WHERE vt <= now() ORDER BY msg_id LIMIT 1');
-RESET pgmq.enable_scan;
+SET pgmq.enable_scan = on;
 
 -- What it finds
 SELECT min(msg_id), max(msg_id), count(*) FROM pgmq.q_sorted WHERE vt <= now();
