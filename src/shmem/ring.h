@@ -64,7 +64,7 @@ typedef enum SlotState
  * The order trees.  A message's slot is in BY_ID always, and in one of those up
  * to HELD.  CLAIMED and DELETING slots that were WAITING stay in its
  * tree, so that the count of invisible messages stays exact while they are
- * held.  The last four are for queues with grouped reads (ring_group.c).
+ * held.  HEADS, GROUPS and MEMBERS are for queues with grouped reads (ring_group.c).
  */
 typedef enum SlotTree
 {
