@@ -165,6 +165,15 @@ pgmq_custom_scan_init_slot(CustomScanState *css, EState *estate)
 	build_expression_pathkey(root, expr, NULL, operator, relids, false)
 #endif
 
+/* Expressions over a partition, made of those over its topmost parent. */
+#if PG_VERSION_NUM >= 160000
+#define PGMQ_ADJUST_FOR_CHILD(root, node, child) \
+	adjust_appendrel_attrs_multilevel(root, node, child, (child)->top_parent)
+#else
+#define PGMQ_ADJUST_FOR_CHILD(root, node, child) \
+	adjust_appendrel_attrs_multilevel(root, node, (child)->relids, (child)->top_parent_relids)
+#endif
+
 #if PG_VERSION_NUM >= 170000
 #define PGMQ_ESTIMATE_ARRAY_LENGTH(root, array) estimate_array_length(root, array)
 #else

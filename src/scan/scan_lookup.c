@@ -13,6 +13,7 @@
 #include "am/am.h"
 #include "catalog/pg_type.h"
 #include "nodes/nodeFuncs.h"
+#include "optimizer/appendinfo.h"
 #include "optimizer/cost.h"
 #include "optimizer/optimizer.h"
 #include "optimizer/pathnode.h"
@@ -69,8 +70,10 @@ cost_lookup(PlannerInfo *root, RelOptInfo *rel, Path *path, const KeyClause *cla
 
 static const CustomPathMethods path_methods;
 
+/* rinfo: whose condition *clause is. */
 static void
-add_lookup(PlannerInfo *root, RelOptInfo *rel, const KeyClause *clause, Relids required_outer)
+add_lookup(PlannerInfo *root, RelOptInfo *rel, RestrictInfo *rinfo, const KeyClause *clause,
+		   Relids required_outer)
 {
 	CustomPath *path = makeNode(CustomPath);
 
@@ -79,6 +82,7 @@ add_lookup(PlannerInfo *root, RelOptInfo *rel, const KeyClause *clause, Relids r
 	path->path.pathtarget = rel->reltarget;
 	path->path.param_info = get_baserel_parampathinfo(root, rel, required_outer);
 	path->flags = PGMQ_CUSTOM_SCAN_PROJECTS | CUSTOMPATH_SUPPORT_BACKWARD_SCAN;
+	path->custom_private = list_make1(rinfo);
 	path->methods = &path_methods;
 	cost_lookup(root, rel, &path->path, clause);
 	add_path(rel, &path->path);
@@ -103,7 +107,7 @@ add_joined_lookup(PlannerInfo *root, RelOptInfo *rel, RestrictInfo *rinfo, List 
 		if (bms_equal(lfirst(lc), outer))
 			return;
 	*seen = lappend(*seen, outer);
-	add_lookup(root, rel, &clause, outer);
+	add_lookup(root, rel, rinfo, &clause, outer);
 }
 
 static bool
@@ -130,7 +134,7 @@ pgmq_scan_add_lookups(PlannerInfo *root, RelOptInfo *rel)
 
 		if (pgmq_scan_may_use(rinfo, rel) &&
 			pgmq_scan_match_key(root, (Node *) rinfo->clause, rel->relid, &clause))
-			add_lookup(root, rel, &clause, rel->lateral_relids);
+			add_lookup(root, rel, rinfo, &clause, rel->lateral_relids);
 	}
 	if (rel->has_eclass_joins)
 		joined = list_concat(joined,
@@ -140,26 +144,25 @@ pgmq_scan_add_lookups(PlannerInfo *root, RelOptInfo *rel)
 		add_joined_lookup(root, rel, lfirst_node(RestrictInfo, lc), &seen);
 }
 
-/* The clause to look up by: one key rather than an array of them. */
-static RestrictInfo *
-choose_clause(PlannerInfo *root, RelOptInfo *rel, List *clauses, KeyClause *chosen)
+/*
+ * What the lookup does not check itself.  Clauses of a join may be others than the one we
+ * have, of the same equivalence class: then they follow from it.
+ */
+static List *
+other_clauses(List *clauses, RestrictInfo *lookup)
 {
-	RestrictInfo *best = NULL;
-	KeyClause	clause;
+	List	   *others = NIL;
 	ListCell   *lc;
 
 	foreach(lc, clauses)
 	{
 		RestrictInfo *rinfo = lfirst_node(RestrictInfo, lc);
 
-		if (!pgmq_scan_may_use(rinfo, rel) ||
-			!pgmq_scan_match_key(root, (Node *) rinfo->clause, rel->relid, &clause) ||
-			(best != NULL && (clause.is_array || !chosen->is_array)))
-			continue;
-		best = rinfo;
-		*chosen = clause;
+		if (rinfo != lookup &&
+			(rinfo->parent_ec == NULL || rinfo->parent_ec != lookup->parent_ec))
+			others = lappend(others, rinfo);
 	}
-	return best;
+	return others;
 }
 
 static const CustomScanMethods scan_methods;
@@ -169,19 +172,26 @@ plan_lookup(PlannerInfo *root, RelOptInfo *rel, CustomPath *path, List *tlist,
 			List *clauses, List *custom_plans)
 {
 	CustomScan *scan = makeNode(CustomScan);
+	RestrictInfo *lookup = linitial(path->custom_private);
 	KeyClause	key;
-	RestrictInfo *chosen = choose_clause(root, rel, clauses, &key);
 
-	if (chosen == NULL)
-		elog(ERROR, "no key for a message lookup");
+	if (!pgmq_scan_match_key(root, (Node *) lookup->clause, rel->relid, &key))
+		elog(ERROR, "a message lookup has lost its key");
 	scan->scan.plan.targetlist = tlist;
-	scan->scan.plan.qual = pgmq_scan_order_quals(list_delete_ptr(list_copy(clauses), chosen));
+	scan->scan.plan.qual = pgmq_scan_order_quals(other_clauses(clauses, lookup));
 	scan->scan.scanrelid = rel->relid;
 	scan->flags = path->flags;
-	scan->custom_exprs = list_make2(copyObject(chosen->clause), copyObject(key.key));
+	scan->custom_exprs = list_make2(copyObject(lookup->clause), copyObject(key.key));
 	scan->custom_private = list_make2_oid(key.key_type, key.is_array);
 	scan->methods = &scan_methods;
 	return &scan->scan.plan;
+}
+
+/* The outer relation is a partition's, rather than its parent's. */
+static List *
+reparameterize(PlannerInfo *root, List *custom_private, RelOptInfo *child)
+{
+	return (List *) PGMQ_ADJUST_FOR_CHILD(root, (Node *) custom_private, child);
 }
 
 /* ---- execution ---- */
@@ -316,7 +326,8 @@ explain_lookup(CustomScanState *node, List *ancestors, ExplainState *es)
 
 static const CustomPathMethods path_methods = {
 	.CustomName = "pgmq message lookup",
-	.PlanCustomPath = plan_lookup
+	.PlanCustomPath = plan_lookup,
+	.ReparameterizeCustomPathByChild = reparameterize
 };
 
 static const CustomScanMethods scan_methods = {

@@ -48,6 +48,7 @@ has_ring(Oid relid, double *n_ready)
 	return result;
 }
 
+/* Of a table with children only the part that is its own, which the planner asks for, too. */
 static void
 set_rel_pathlist(PlannerInfo *root, RelOptInfo *rel, Index rti, RangeTblEntry *rte)
 {
@@ -56,8 +57,8 @@ set_rel_pathlist(PlannerInfo *root, RelOptInfo *rel, Index rti, RangeTblEntry *r
 	if (prev_set_rel_pathlist)
 		prev_set_rel_pathlist(root, rel, rti, rte);
 	if (!pgmq_scan_enabled || !pgmq_xact_has_rings() || rte->rtekind != RTE_RELATION ||
-		rte->relkind != RELKIND_RELATION || rte->tablesample != NULL || IS_DUMMY_REL(rel) ||
-		has_current_of(rel) || !has_ring(rte->relid, &n_ready))
+		rte->relkind != RELKIND_RELATION || rte->inh || rte->tablesample != NULL ||
+		IS_DUMMY_REL(rel) || has_current_of(rel) || !has_ring(rte->relid, &n_ready))
 		return;
 	pgmq_scan_add_lookups(root, rel);
 	if (n_ready >= 0)

@@ -521,21 +521,24 @@ add_own(const Ring *ring, XactQueue *queue, TimestampTz now, QueueCounts *counts
 }
 
 /*
- * How many messages that another transaction decides about are not visible
- * yet; negative where there are too many to look at under L4.
+ * How many messages that another transaction decides about, or whose failed lease is still
+ * to be taken back, are not visible yet; negative where there are too many to look at
+ * under L4.
  */
 static int
-limbo_waiting(const Ring *ring, TimestampTz now)
+undecided_waiting(const Ring *ring, TimestampTz now)
 {
 	uint32		slot = pgmq_tree_first(ring, TREE_LIMBO);
 	int			n = 0;
 
-	if (ring->counts[TREE_LIMBO] > RING_BATCH_SLOTS)
+	if (ring->counts[TREE_LIMBO] + ring->counts[TREE_UNDO] > RING_BATCH_SLOTS)
 		return -1;
 	for (; slot != 0;
 		 slot = pgmq_tree_next(ring, TREE_LIMBO, ring_slot(slot)->u.o.owner, slot))
-		if (!ring_slot(slot)->limbo_insert && ring_slot(slot)->visible_at > now)
-			n++;
+		n += !ring_slot(slot)->limbo_insert && ring_slot(slot)->visible_at > now;
+	slot = pgmq_tree_first(ring, TREE_UNDO);
+	for (; slot != 0; slot = pgmq_tree_next(ring, TREE_UNDO, ring_slot(slot)->msg_id, slot))
+		n += ring_slot(slot)->visible_at > now;
 	return n;
 }
 
@@ -556,7 +559,7 @@ pgmq_xact_counts(XactQueue *queue, TimestampTz now, QueueCounts *counts)
 		moved = pgmq_ring_mature(ring, now, RING_BATCH_SLOTS);
 		if (moved > 0)
 			pgmq_ring_wake(ring, moved, &wake);
-		undecided = limbo_waiting(ring, now);
+		undecided = undecided_waiting(ring, now);
 		counts->length = (int64) ring->counts[TREE_BY_ID] - ring->n_limbo_inserts;
 		counts->visible_length = counts->length - ring->counts[TREE_WAITING] - undecided;
 		counts->is_exact = ring->phase == RING_COMPLETE && !ring->has_cold &&

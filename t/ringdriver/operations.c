@@ -286,6 +286,20 @@ is_busy(const SimQueue *queue, const SimRow *row, bool is_letting_go)
 	return false;
 }
 
+/*
+ * Has another's delete been taken back, which its callback is to tell the ring?  The row's
+ * xmax may be someone else's by now.
+ */
+static bool
+is_delete_undone(const SimQueue *queue, const SimRow *row)
+{
+	for (int i = 0; i < SIM_SESSIONS; i++)
+		if ((sim->sessions[i].phase == PHASE_ABORTED || sim->sessions[i].phase == PHASE_SUBABORTED) &&
+			has_slot_of(queue, row, SLOT_DELETING, i))
+			return true;
+	return false;
+}
+
 /* Must a read of all there is return this row? */
 static Expectation
 expect(const SimQueue *queue, const SimRow *row)
@@ -297,9 +311,8 @@ expect(const SimQueue *queue, const SimRow *row)
 	if (is_claimed_by_other(row) || is_busy(queue, row, false))
 		return EXPECT_NO;
 	/* Between the end of a transaction for others and its callback */
-	if (phase_of(row->xmin) == PHASE_COMMITTED ||
-		(row->xmax != InvalidTransactionId &&
-		 (phase_of(row->xmax) == PHASE_ABORTED || phase_of(row->xmax) == PHASE_SUBABORTED)))
+	if (phase_of(row->xmin) == PHASE_COMMITTED || phase_of(row->xmax) == PHASE_ABORTED ||
+		phase_of(row->xmax) == PHASE_SUBABORTED || is_delete_undone(queue, row))
 		return EXPECT_MAYBE;
 	return EXPECT_YES;
 }

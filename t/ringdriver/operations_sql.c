@@ -561,6 +561,7 @@ op_abort(void)
 	while (me()->nest_level > 1)
 	{
 		sim->xids[current_xid()].status = XID_ABORTED;
+		me()->phase = PHASE_SUBABORTED;
 		finish_rollback_to();
 	}
 	trace("abort");
