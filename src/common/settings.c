@@ -14,7 +14,7 @@ int			pgmq_max_hot_queues = 4096;
 int			pgmq_queue_storage = STORAGE_AUTO;
 bool		pgmq_synchronous_leases = true;
 bool		pgmq_fast_path = true;
-bool		pgmq_scan_enabled = false;
+bool		pgmq_scan_enabled = true;
 bool		pgmq_worker_enabled = true;
 int			pgmq_worker_naptime_ms = 1000;
 
@@ -67,7 +67,7 @@ pgmq_settings_define(void)
 							 PGC_USERSET, 0, NULL, NULL, NULL);
 	DefineCustomBoolVariable("pgmq.enable_scan",
 							 "Let queries on hot queue tables find their rows by the ring.",
-							 NULL, &pgmq_scan_enabled, false,
+							 NULL, &pgmq_scan_enabled, true,
 							 PGC_USERSET, GUC_EXPLAIN, NULL, NULL, NULL);
 	DefineCustomBoolVariable("pgmq.worker",
 							 "Let a background worker build rings and vacuum hot queues.",

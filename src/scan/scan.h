@@ -25,7 +25,7 @@ typedef struct RingScan
 	ExprState  *condition;		/* that rows must meet, or NULL */
 	MemoryContext context;		/* of one scan */
 	bool		has_begun;
-	TidList		list;			/* where rows may be */
+	PlaceList	list;			/* where rows may be */
 	int			current;		/* place of the row fetched last, or beyond an end */
 	TableScanDesc table_scan;	/* NULL unless the rows come from the table */
 

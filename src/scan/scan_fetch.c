@@ -55,7 +55,7 @@ begin_scan(RingScan *scan)
 
 	/* What is not there, and may come, must be locked for serializable transactions, too */
 	PredicateLockRelation(scan->css.ss.ss_currentRelation, scan->css.ss.ps.state->es_snapshot);
-	pgmq_tids_init(&scan->list);
+	pgmq_places_init(&scan->list);
 	scan->current = -1;
 	scan->begin(scan);
 	scan->has_begun = true;
@@ -91,25 +91,37 @@ move(RingScan *scan, bool is_forward)
 	return scan->current >= 0 && scan->current < scan->list.n;
 }
 
+/*
+ * Fetch the row at the current place, if the snapshot sees it; not another's that has
+ * come there since, which has a place of its own.
+ */
+static bool
+fetch_current(RingScan *scan, TupleTableSlot *slot)
+{
+	Relation	rel = scan->css.ss.ss_currentRelation;
+	MessagePlace *place = &scan->list.places[scan->current];
+	bool		isnull;
+
+	scan->n_places++;
+	if (!table_tuple_fetch_row_version(rel, &place->tid, scan->css.ss.ps.state->es_snapshot, slot))
+		return false;
+	pgstat_count_heap_fetch(rel);
+	return DatumGetInt64(slot_getattr(slot, ATTNUM_MSG_ID, &isnull)) == place->msg_id && !isnull;
+}
+
 /* The next row that is there, whether its condition holds or not. */
 static bool
 fetch_next(RingScan *scan, TupleTableSlot *slot)
 {
-	EState	   *estate = scan->css.ss.ps.state;
-	Relation	rel = scan->css.ss.ss_currentRelation;
+	ScanDirection direction = scan->css.ss.ps.state->es_direction;
 
 	if (scan->table_scan != NULL)
-		return table_scan_getnextslot(scan->table_scan, estate->es_direction, slot);
-	while (move(scan, !ScanDirectionIsBackward(estate->es_direction)))
+		return table_scan_getnextslot(scan->table_scan, direction, slot);
+	while (move(scan, !ScanDirectionIsBackward(direction)))
 	{
 		CHECK_FOR_INTERRUPTS();
-		scan->n_places++;
-		if (table_tuple_fetch_row_version(rel, &scan->list.tids[scan->current],
-										  estate->es_snapshot, slot))
-		{
-			pgstat_count_heap_fetch(rel);
+		if (fetch_current(scan, slot))
 			return true;
-		}
 	}
 	return false;
 }

@@ -302,20 +302,27 @@ extern void pgmq_xact_watch(XactQueue *queue);
 extern void pgmq_xact_sleep(XactQueue *queue, TimestampTz deadline,
 							bool met_locked, uint32 wait_event);
 extern void pgmq_xact_pass_turn(XactQueue *queue);
+
 /* xact_look.c */
 
-/* Where rows may be. */
-typedef struct TidList
+/* Where a message's row may be: by now another's may be there. */
+typedef struct MessagePlace
 {
-	ItemPointerData *tids;		/* palloc'd */
+	int64		msg_id;
+	ItemPointerData tid;
+} MessagePlace;
+
+typedef struct PlaceList
+{
+	MessagePlace *places;		/* palloc'd */
 	int			n;
 	int			max;
-} TidList;
+} PlaceList;
 
-extern void pgmq_tids_init(TidList *list);
-extern void pgmq_tids_add(TidList *list, const ItemPointerData *tid);
+extern void pgmq_places_init(PlaceList *list);
+extern void pgmq_places_add(PlaceList *list, int64 msg_id, const ItemPointerData *tid);
 extern bool pgmq_xact_look_up(XactQueue *queue, Snapshot snapshot, int64 msg_id,
-							  TidList *list);
+							  PlaceList *list);
 
 /* A scan in the order of msg_id. */
 typedef struct LookScan
@@ -328,17 +335,10 @@ typedef struct LookScan
 	bool		is_over;
 } LookScan;
 
-/* A row by its id, to be sorted. */
-typedef struct MessagePlace
-{
-	int64		msg_id;
-	ItemPointerData tid;
-} MessagePlace;
-
 extern void pgmq_places_append(MessagePlace *places, Size n, bool is_backward,
-							   TidList *list);
+							   PlaceList *list);
 extern bool pgmq_xact_look_on(XactQueue *queue, Snapshot snapshot, LookScan *scan,
-							  int wanted, TidList *list);
+							  int wanted, PlaceList *list);
 extern double pgmq_xact_count_ready(XactQueue *queue);
 extern bool pgmq_xact_can_look(XactQueue *queue);
 extern bool pgmq_xact_must_build(XactQueue *queue);

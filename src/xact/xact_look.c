@@ -30,31 +30,33 @@
 /* Transactions that a snapshot cannot know, looked at one by one at most. */
 #define MAX_UNKNOWN_XIDS 64
 
+/* Make an empty list in the current memory context. */
 void
-pgmq_tids_add(TidList *list, const ItemPointerData *tid)
+pgmq_places_init(PlaceList *list)
+{
+	list->n = 0;
+	list->max = 16;
+	list->places = palloc(list->max * sizeof(MessagePlace));
+}
+
+void
+pgmq_places_add(PlaceList *list, int64 msg_id, const ItemPointerData *tid)
 {
 	if (list->n == list->max)
 	{
 		list->max *= 2;
-		list->tids = repalloc_huge(list->tids, list->max * sizeof(ItemPointerData));
+		list->places = repalloc_huge(list->places, list->max * sizeof(MessagePlace));
 	}
-	list->tids[list->n++] = *tid;
-}
-
-/* Make an empty list in the current memory context. */
-void
-pgmq_tids_init(TidList *list)
-{
-	list->n = 0;
-	list->max = 16;
-	list->tids = palloc(list->max * sizeof(ItemPointerData));
+	list->places[list->n].msg_id = msg_id;
+	list->places[list->n++].tid = *tid;
 }
 
 static bool
-has_tid(const TidList *list, const ItemPointerData *tid)
+has_place(const PlaceList *list, int64 msg_id, const ItemPointerData *tid)
 {
 	for (int i = 0; i < list->n; i++)
-		if (ItemPointerEquals(&list->tids[i], unconstify(ItemPointerData *, tid)))
+		if (list->places[i].msg_id == msg_id &&
+			ItemPointerEquals(&list->places[i].tid, unconstify(ItemPointerData *, tid)))
 			return true;
 	return false;
 }
@@ -102,7 +104,7 @@ knows_all(const Ring *ring)
 
 /* Own rows with this id, deleted ones included: a cursor may be older. */
 static void
-add_own(XactQueue *queue, int64 msg_id, TidList *list)
+add_own(XactQueue *queue, int64 msg_id, PlaceList *list)
 {
 	if (msg_id < queue->own_low_id || msg_id > queue->own_high_id)
 		return;
@@ -111,8 +113,8 @@ add_own(XactQueue *queue, int64 msg_id, TidList *list)
 		XactMessage *message = pgmq_xact_message(i);
 
 		if (message->msg_id == msg_id && (message->flags & MSG_SENT) &&
-			!has_tid(list, &message->tid))
-			pgmq_tids_add(list, &message->tid);
+			!has_place(list, msg_id, &message->tid))
+			pgmq_places_add(list, msg_id, &message->tid);
 	}
 }
 
@@ -122,7 +124,7 @@ add_own(XactQueue *queue, int64 msg_id, TidList *list)
  * Takes L4 shared; may wait for senders about to publish.
  */
 bool
-pgmq_xact_look_up(XactQueue *queue, Snapshot snapshot, int64 msg_id, TidList *list)
+pgmq_xact_look_up(XactQueue *queue, Snapshot snapshot, int64 msg_id, PlaceList *list)
 {
 	Ring	   *ring;
 	RemovedRow	removed[RING_REMOVED_LOG];
@@ -152,10 +154,11 @@ pgmq_xact_look_up(XactQueue *queue, Snapshot snapshot, int64 msg_id, TidList *li
 		return false;
 
 	for (int i = 0; i < n; i++)
-		pgmq_tids_add(list, &tids[i]);
+		pgmq_places_add(list, msg_id, &tids[i]);
 	for (int i = 0; i < n_removed; i++)
-		if (XidInMVCCSnapshot(removed[i].xid, snapshot) && !has_tid(list, &removed[i].tid))
-			pgmq_tids_add(list, &removed[i].tid);
+		if (XidInMVCCSnapshot(removed[i].xid, snapshot) &&
+			!has_place(list, msg_id, &removed[i].tid))
+			pgmq_places_add(list, msg_id, &removed[i].tid);
 	add_own(queue, msg_id, list);
 	return true;
 }
@@ -339,7 +342,7 @@ compare_places(const void *a, const void *b)
 
 /* Sort places and append them to the list, ascending or descending, each once. */
 void
-pgmq_places_append(MessagePlace *places, Size n, bool is_backward, TidList *list)
+pgmq_places_append(MessagePlace *places, Size n, bool is_backward, PlaceList *list)
 {
 	qsort(places, n, sizeof(MessagePlace), compare_places);
 	for (Size i = 0; i < n; i++)
@@ -347,7 +350,7 @@ pgmq_places_append(MessagePlace *places, Size n, bool is_backward, TidList *list
 		Size		at = is_backward ? n - 1 - i : i;
 
 		if (at == 0 || compare_places(&places[at], &places[at - 1]) != 0)
-			pgmq_tids_add(list, &places[at].tid);
+			pgmq_places_add(list, places[at].msg_id, &places[at].tid);
 	}
 }
 
@@ -370,7 +373,7 @@ batch_room(XactQueue *queue, const LookScan *scan, int wanted)
  */
 bool
 pgmq_xact_look_on(XactQueue *queue, Snapshot snapshot, LookScan *scan, int wanted,
-				  TidList *list)
+				  PlaceList *list)
 {
 	RemovedRow	removed[RING_REMOVED_LOG];
 	Batch		batch = {scan};

@@ -289,6 +289,18 @@ is_locked_by_other(const SimRow *row)
 		(xid_is_running(row->xmax) && !sim_is_mine(row->xmax));
 }
 
+/* Does the lease outlast the savepoint that its holder rolls back to just now? */
+static bool
+outlasts_savepoint(const SimSession *s, const SimRow *row)
+{
+	if (s->phase != PHASE_SUBABORTED)
+		return false;
+	for (int i = 0; i < s->n_undo; i++)
+		if (s->undo[i].row == row && s->undo[i].nest_level >= s->nest_level)
+			return s->undo[i].holder == row->holder;
+	return true;
+}
+
 /*
  * The session that gives the row back just now, in the callback at its transaction's or
  * savepoint's end, message by message; NOBODY if none does.
@@ -298,9 +310,13 @@ who_lets_go(const SimRow *row)
 {
 	int			session = row->holder;
 
-	if (session != NOBODY && sim->sessions[session].is_letting_go)
+	if (session != NOBODY && sim->sessions[session].is_letting_go &&
+		!outlasts_savepoint(&sim->sessions[session], row))
 		return session;
-	session = row->xmax == InvalidTransactionId ? NOBODY : xid_session(row->xmax);
+	if (session != NOBODY && row->xmax != InvalidTransactionId && session != xid_session(row->xmax))
+		return NOBODY;			/* whose delete is known to be undone */
+	session = row->xmax == InvalidTransactionId || xid_is_running(row->xmax) ? NOBODY :
+		xid_session(row->xmax);
 	return session != NOBODY && sim->sessions[session].is_letting_go ? session : NOBODY;
 }
 

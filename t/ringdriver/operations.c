@@ -687,7 +687,8 @@ compare_let_go(void)
 		if (call.let_go_by[i] != NOBODY && !call.is_granted[i] &&
 			sim->sessions[call.let_go_by[i]].keeps_groups[call.queue - sim->queues] && is_live_to_me(&table->rows[i]) &&
 			!is_locked_by_other(&table->rows[i]) && true_lease(&table->rows[i])->visible_at <= sim_now() &&
-			is_passed_over(table, &table->rows[i]) && !is_limbo(call.queue, &table->rows[i]))
+			is_passed_over(table, &table->rows[i]) && !is_limbo(call.queue, &table->rows[i]) &&
+			!is_busy(call.queue, &table->rows[i], false) && !is_delete_undone(call.queue, &table->rows[i]))
 			fail("session %d has given back the first of a group, and not yet %s", call.let_go_by[i],
 				 describe_row(call.queue, &table->rows[i]));
 }
