@@ -1,7 +1,6 @@
 -- The message lookup: queries that name msg_id find their rows by the ring.
 
 SET enable_seqscan = off;
-SET pgmq.enable_scan = on;
 SET enable_mergejoin = off;
 SET enable_hashjoin = off;
 SELECT pgmq.create('looked');

@@ -1,7 +1,6 @@
 -- The ordered scan: visible messages, or all, in the order of msg_id.
 
 SET enable_seqscan = off;
-SET pgmq.enable_scan = on;
 SELECT pgmq.create('sorted');
 SELECT count(*) FROM pgmq.send_batch('sorted', (SELECT array_agg(to_jsonb(i)) FROM generate_series(1, 20) i));
 SELECT count(*) FROM pgmq.read('sorted', 1000, 5);

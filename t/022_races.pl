@@ -153,10 +153,9 @@ create_group('sent', 0);
 ask($a, 'BEGIN');
 ask($a, send_group('sent', 1, 600));
 stop_at($a, 'commit-apply-end', 'COMMIT');
-begin($b, "SELECT $ids FROM pgmq.read_grouped('sent', 60, 1000)");
-waits($b, 'transactionid');
+stop_at($b, 'await-publishing', "SELECT $ids FROM pgmq.read_grouped('sent', 60, 1000)");
 go_on($a);
-is_beginning(answer($b), 'a group is published as a whole');
+is_beginning(go_on($b), 'a group is published as a whole');
 queues_are_sound($node, ['sent']);
 
 # Given back in several holds: the first message last
@@ -472,6 +471,21 @@ foreach my $decision (qw(COMMIT ROLLBACK))
 	queues_are_sound($node, [$queue], $decision);
 	is(ask($c, "SELECT $ids FROM pgmq.read('$queue', 60, 1)"), $decision eq 'COMMIT' ? 'none' : '1', "$decision decides");
 }
+
+# ---- a row is where another was ----
+
+# The ring has not heard yet that a prepared send was rolled back, nor that another message
+# has come where its row was
+$node->safe_psql('postgres', q{SELECT pgmq.create('placed'), pgmq.send('placed', '1')});
+$node->safe_psql('postgres', q{BEGIN; SELECT pgmq.send('placed', '2'); PREPARE TRANSACTION 'placed'});
+$node->safe_psql('postgres', q{ROLLBACK PREPARED 'placed'});
+$node->safe_psql('postgres', 'VACUUM pgmq.q_placed');
+$node->safe_psql('postgres', q{SELECT pgmq.send('placed', to_jsonb(i)) FROM generate_series(3, 4) i});
+is(ask($b, 'SET enable_seqscan = off; SELECT string_agg(msg_id || ctid::text, chr(32)) FROM ' .
+		'(SELECT msg_id, ctid FROM pgmq.q_placed WHERE vt <= clock_timestamp() ORDER BY msg_id) x'),
+	'1(0,1) 3(0,2) 4(0,3)', 'a query finds it once, in its turn');
+ask($b, 'RESET enable_seqscan');
+queues_are_sound($node, ['placed']);
 
 # ---- storage that a prepared transaction replaced ----
 

@@ -8,8 +8,8 @@
 # of plain arrays (t/ringdriver/model.c).  In half of the episodes others run at the
 # failpoints within callbacks, while undecided messages are settled, and in reads by group.
 #
-# An error names the seed of its episode: repeat it with PGMQ_TEST_SEED.  The same episodes
-# each time by default, from seed 1 on; PGMQ_RING_OPERATIONS=1000000 does as many operations.  PGMQ_RING_CFLAGS are
+# An error names the seed of its episode: repeat it with PGMQ_TEST_SEED.  Other episodes each
+# time by default; PGMQ_RING_OPERATIONS=1000000 does as many operations.  PGMQ_RING_CFLAGS are
 # further options of the compiler, such as -fsanitize=address,undefined.
 use strict;
 use warnings;
@@ -41,7 +41,7 @@ $node->safe_psql('postgres', qq{
 CREATE FUNCTION ring_model(seed bigint, operations bigint, check_interval int)
 RETURNS text LANGUAGE c AS '$build/ringdriver.so', 'ring_model'});
 
-my $seed = $ENV{PGMQ_TEST_SEED} // 1;
+my $seed = random_seed();
 my $operations = $ENV{PGMQ_RING_OPERATIONS} // 30 * $episode;
 my ($done, $status, $out, $err) = (0, 0, '', '');
 

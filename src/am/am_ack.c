@@ -175,7 +175,7 @@ may_come_late(int n_done, bool *has_awaited)
 	if (n_done > 0 || *has_awaited)
 		return false;
 	*has_awaited = true;
-	return pgmq_xact_await_publishing();
+	return pgmq_xact_await_publishing(LONG_MAX) != AWAIT_NOBODY;
 }
 
 /*

@@ -343,7 +343,15 @@ extern double pgmq_xact_count_ready(XactQueue *queue);
 extern bool pgmq_xact_can_look(XactQueue *queue);
 extern bool pgmq_xact_must_build(XactQueue *queue);
 
-extern bool pgmq_xact_await_publishing(void);
+/* Has anybody been about to publish? */
+typedef enum AwaitResult
+{
+	AWAIT_NOBODY,
+	AWAIT_DONE,					/* and is done by now */
+	AWAIT_TIMED_OUT				/* and still is */
+} AwaitResult;
+
+extern AwaitResult pgmq_xact_await_publishing(long max_ms);
 extern void pgmq_xact_note_vacuum(XactQueue *queue);
 
 /* Work for the background worker, database by database. */

@@ -15,7 +15,7 @@
  * snapshot, so what is offered in excess does no harm.
  *
  * Rows of transactions that have ended, and are seen by a snapshot taken since,
- * are in no ring before the COMMIT callback: those are waited for.
+ * are in no ring before the COMMIT callback: those are waited for, for a while.
  */
 #include "common/compat.h"
 
@@ -29,6 +29,9 @@
 
 /* Transactions that a snapshot cannot know, looked at one by one at most. */
 #define MAX_UNKNOWN_XIDS 64
+
+/* How long who publishes is waited for, rather than the table scanned. */
+#define LATE_PATIENCE_MS 20
 
 /* Make an empty list in the current memory context. */
 void
@@ -95,6 +98,16 @@ can_ask(XactQueue *queue, Snapshot snapshot)
 		snapshot->snapshot_type == SNAPSHOT_MVCC && !snapshot->takenDuringRecovery;
 }
 
+/*
+ * Is all in the rings that a snapshot taken by now may see?  Whoever takes longer to
+ * publish is not waited for.
+ */
+static bool
+is_all_published(void)
+{
+	return pgmq_xact_await_publishing(LATE_PATIENCE_MS) != AWAIT_TIMED_OUT;
+}
+
 /* Does the ring know every message?  Caller holds L4. */
 static bool
 knows_all(const Ring *ring)
@@ -135,10 +148,9 @@ pgmq_xact_look_up(XactQueue *queue, Snapshot snapshot, int64 msg_id, PlaceList *
 	uint32		slot;
 	bool		knows;
 
-	if (!can_ask(queue, snapshot))
+	if (!can_ask(queue, snapshot) || !is_all_published())
 		return false;
 	ring = queue->ring;
-	(void) pgmq_xact_await_publishing();
 	ring_lock(ring, LW_SHARED);
 	knows = knows_all(ring);
 	slot = pgmq_tree_next(ring, TREE_BY_ID, msg_id, 0);
@@ -385,7 +397,8 @@ pgmq_xact_look_on(XactQueue *queue, Snapshot snapshot, LookScan *scan, int wante
 		return false;
 	if (!scan->has_from)
 	{
-		(void) pgmq_xact_await_publishing();
+		if (!is_all_published())
+			return false;
 		pgmq_xact_mature(queue, pgmq_clock_now());
 	}
 	batch.max = batch_room(queue, scan, wanted);
@@ -426,15 +439,17 @@ pgmq_xact_count_ready(XactQueue *queue)
 
 /* ---- whether to ask ---- */
 
+/* Does the ring know every message, or would it if it were built? */
 static bool
-has_phase(XactQueue *queue, bool is_complete)
+has_all(XactQueue *queue, bool *is_unbuilt)
 {
 	bool		result;
 
 	if (queue == NULL || !pgmq_xact_queue_is_usable(queue))
 		return false;
 	ring_lock(queue->ring, LW_SHARED);
-	result = !queue->ring->has_cold && (queue->ring->phase == RING_COMPLETE) == is_complete;
+	result = !queue->ring->has_cold;
+	*is_unbuilt = queue->ring->phase == RING_INCOMPLETE;
 	ring_unlock(queue->ring);
 	return result;
 }
@@ -443,12 +458,16 @@ has_phase(XactQueue *queue, bool is_complete)
 bool
 pgmq_xact_can_look(XactQueue *queue)
 {
-	return has_phase(queue, true) || has_phase(queue, false);
+	bool		is_unbuilt;
+
+	return has_all(queue, &is_unbuilt);
 }
 
-/* Can the ring not be asked because it is not built? */
+/* Can the ring not be asked because it is not built, and nobody builds it? */
 bool
 pgmq_xact_must_build(XactQueue *queue)
 {
-	return has_phase(queue, false);
+	bool		is_unbuilt;
+
+	return has_all(queue, &is_unbuilt) && is_unbuilt;
 }

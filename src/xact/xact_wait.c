@@ -24,8 +24,9 @@
 #include "utils/timestamp.h"
 #include "xact/xact_internal.h"
 
-/* Between two looks at a backend that is about to publish. */
+/* Between two looks at a backend that is about to publish: at first, and at most. */
 #define LATE_PAUSE_US 50
+#define LATE_MAX_PAUSE_US 2000
 
 /* Note where the ring stands, before a look that may end in a sleep. */
 void
@@ -162,23 +163,34 @@ pgmq_xact_sleep_abort(void)
 
 /*
  * Between the moment a transaction's rows become visible and its COMMIT
- * callback its messages are in no ring.  Wait for all who are there now; false
- * if nobody is.  That is a matter of moments: they wait for nothing but locks of
- * rings.
+ * callback its messages are in no ring.  Wait for all who are there now, each at
+ * most max_ms.  That is a matter of moments as a rule: they wait for nothing but
+ * locks of rings, but may have millions of messages to tell.
  */
-bool
-pgmq_xact_await_publishing(void)
+AwaitResult
+pgmq_xact_await_publishing(long max_ms)
 {
-	bool		has_waited = false;
+	AwaitResult result = AWAIT_NOBODY;
 
 	for (int i = 0; i < pgmq_backend_limit(); i++)
+	{
+		int64		waited_us = 0;
+
 		while (i != PGMQ_MY_PROC_NUMBER && pgmq_backend_is_late(i))
 		{
-			if (!has_waited)
+			long		pause_us = Min(LATE_PAUSE_US + waited_us / 4, LATE_MAX_PAUSE_US);
+
+			if (waited_us / 1000 >= max_ms)
+				return AWAIT_TIMED_OUT;
+			if (result == AWAIT_NOBODY)
 				PGMQ_FAILPOINT("await-publishing");
-			has_waited = true;
-			pg_usleep(LATE_PAUSE_US);
+			result = AWAIT_DONE;
+			pgstat_report_wait_start(PG_WAIT_EXTENSION);
+			pg_usleep(pause_us);
+			pgstat_report_wait_end();
+			waited_us += pause_us;
 			CHECK_FOR_INTERRUPTS();
 		}
-	return has_waited;
+	}
+	return result;
 }
