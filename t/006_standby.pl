@@ -268,9 +268,9 @@ is($standby->safe_psql('postgres', q{
 		SELECT send > 3000 FROM pgmq.send('orders', '{}');
 		SELECT msg_id > 3000 FROM pgmq.pop('orders')}), "t\nt", 'the new primary goes on');
 is($standby->safe_psql('postgres', q{
-		SELECT queue_length, total_messages FROM pgmq.metrics('scratch');
-		SELECT send FROM pgmq.send('scratch', '{}'); SELECT msg_id FROM pgmq.read('scratch', 60, 10);
-		SELECT count(*) FROM pgmq.list_notify_insert_throttles()}), "0|0\n1\n1\n0", 'unlogged tables are empty, and work');
+		SELECT queue_length FROM pgmq.metrics('scratch');
+		SELECT count(send) FROM pgmq.send('scratch', '{}'); SELECT count(*) FROM pgmq.read('scratch', 60, 10);
+		SELECT count(*) FROM pgmq.list_notify_insert_throttles()}), "0\n1\n1\n0", 'unlogged tables are empty, and work');
 queues_are_sound($standby, [qw(orders small scratch)], 'after the promotion');
 
 # A ring that was used before the end of recovery would be stale: restart and compare again

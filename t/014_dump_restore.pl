@@ -298,7 +298,8 @@ SKIP:
 	$node->stop;
 	my $folder = getcwd();
 	chdir $new->basedir;
-	my $ok = PostgreSQL::Test::Utils::run_log([ "$bindir/pg_upgrade", '--no-sync', '-d', $node->data_dir, '-D', $new->data_dir,
+	my @no_sync = `$bindir/pg_upgrade --help` =~ /--no-sync/ ? '--no-sync' : ();
+	my $ok = PostgreSQL::Test::Utils::run_log([ "$bindir/pg_upgrade", @no_sync, '-d', $node->data_dir, '-D', $new->data_dir,
 		'-b', $bindir, '-B', $bindir, '-s', $new->host, '-p', $node->port, '-P', $new->port ]);
 	chdir $folder;
 	ok($ok, 'pg_upgrade');

@@ -66,7 +66,7 @@ foreach my $name (sort keys %scenarios)
 }
 note(sprintf('%d errors, %.2f s each', $n, (time() - $start) / $n));
 is($node->safe_psql('postgres', 'SELECT pg_postmaster_start_time()'), $postmaster, 'the server was there all the time');
-unlike(slurp_file($node->logfile), qr/PANIC|TRAP|terminated by signal|leak|while in (?:START|COMMIT|ABORT)|WARNING:  (?!wal_level|some useless|could not)/,
+unlike(slurp_file($node->logfile), qr/PANIC|TRAP|terminated by signal|leak|while in (?:START|COMMIT|ABORT)|WARNING:  (?!"?wal_level|some useless|could not)/,
 	'no process was lost, and nothing leaked');
 $node->stop;
 done_testing();

@@ -340,7 +340,7 @@ $session->quit;
 # Both make message 12: the apply worker stops at it, until one goes
 $subscriber->safe_psql('postgres', q{INSERT INTO pgmq.q_shared (msg_id, vt, message) OVERRIDING SYSTEM VALUE VALUES (12, now(), '"ours"')});
 $publisher->safe_psql('postgres', q{SELECT pgmq.send('shared', '"theirs"')});
-wait_until('the conflict is told', sub { slurp_file($subscriber->logfile) =~ /duplicate key value violates unique constraint "q_shared_pkey"/ });
+wait_until('the conflict is told', sub { slurp_file($subscriber->logfile) =~ /(?:duplicate key value violates unique constraint|Key already exists in unique index) "q_shared_pkey"/ });
 is($subscriber->safe_psql('postgres', q{SELECT message FROM pgmq.q_shared WHERE msg_id = 12}), '"ours"', 'one msg_id, one message');
 $subscriber->safe_psql('postgres', q{SELECT pgmq.delete('shared', 12)});
 $publisher->wait_for_catchup('shared');
