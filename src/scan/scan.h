@@ -34,7 +34,7 @@ typedef struct RingScan
 } RingScan;
 
 extern void pgmq_scan_begin_node(RingScan *scan, EState *estate, Expr *condition);
-extern bool pgmq_scan_build_ring(RingScan *scan, XactQueue *queue);
+extern bool pgmq_scan_build_ring(Relation rel, XactQueue *queue);
 extern void pgmq_scan_begin_table(RingScan *scan);
 extern bool pgmq_scan_recheck(ScanState *node, TupleTableSlot *slot);
 extern TupleTableSlot *pgmq_scan_execute(CustomScanState *node);
@@ -67,6 +67,11 @@ extern void pgmq_scan_register_lookup(void);
 /* scan_ordered.c */
 extern void pgmq_scan_add_ordered(PlannerInfo *root, RelOptInfo *rel, double n_ready);
 extern void pgmq_scan_register_ordered(void);
+
+/* scan_count.c */
+extern void pgmq_scan_add_count(PlannerInfo *root, RelOptInfo *input, RelOptInfo *output,
+								Oid relid);
+extern void pgmq_scan_register_count(void);
 
 /* scan_plan.c */
 extern void pgmq_scan_init(void);

@@ -33,10 +33,10 @@ pgmq_scan_begin_node(RingScan *scan, EState *estate, Expr *condition)
  * about as long as a scan of the table; true: ask again.
  */
 bool
-pgmq_scan_build_ring(RingScan *scan, XactQueue *queue)
+pgmq_scan_build_ring(Relation rel, XactQueue *queue)
 {
 	return pgmq_xact_must_build(queue) &&
-		pgmq_am_ready_ring(scan->css.ss.ss_currentRelation, queue, NULL, pgmq_clock_now());
+		pgmq_am_ready_ring(rel, queue, NULL, pgmq_clock_now());
 }
 
 /* The rows are to come from the table, in its order. */

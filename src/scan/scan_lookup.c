@@ -294,7 +294,7 @@ begin_scan(RingScan *scan)
 	int			n_keys = evaluate_keys(state, &keys);
 
 	if (n_keys == 0 || look_up_all(state, queue, keys, n_keys) ||
-		(pgmq_scan_build_ring(scan, queue) && look_up_all(state, queue, keys, n_keys)))
+		(pgmq_scan_build_ring(rel, queue) && look_up_all(state, queue, keys, n_keys)))
 		return;
 	scan->list.n = 0;
 	pgmq_scan_begin_table(scan);

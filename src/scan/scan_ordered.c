@@ -243,12 +243,13 @@ extend(RingScan *scan)
 {
 	OrderedState *state = (OrderedState *) scan;
 	Snapshot	snapshot = scan->css.ss.ps.state->es_snapshot;
-	XactQueue  *queue = pgmq_xact_queue(scan->css.ss.ss_currentRelation);
+	Relation	rel = scan->css.ss.ss_currentRelation;
+	XactQueue  *queue = pgmq_xact_queue(rel);
 
 	if (state->look.is_over)
 		return false;
 	if (!pgmq_xact_look_on(queue, snapshot, &state->look, state->batch, &scan->list) &&
-		!(pgmq_scan_build_ring(scan, queue) &&
+		!(pgmq_scan_build_ring(rel, queue) &&
 		  pgmq_xact_look_on(queue, snapshot, &state->look, state->batch, &scan->list)))
 		collect_from_table(state);
 	state->batch = Min(state->batch * 2, MAX_BATCH);

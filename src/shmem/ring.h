@@ -168,6 +168,18 @@ typedef enum RingPhase
  * either suffices to read them); `index` is immutable after init; the rest is
  * guarded by L4, except where it says atomic.
  */
+/* A transaction that has changed how many messages there are. */
+typedef struct CountChange
+{
+	TransactionId xid;
+	int32		change;
+} CountChange;
+
+#define RING_COUNT_LOG 64
+
+/* Transactions; well below what TransactionIdPrecedes can tell apart. */
+#define COUNT_LOG_MAX_AGE (1 << 30)
+
 typedef struct Ring
 {
 	LWLock		lock;			/* L4 */
@@ -221,6 +233,12 @@ typedef struct Ring
 	TransactionId removed_horizon;	/* newest that removed a row that is not, or
 									 * no longer, in the log */
 
+	/* How many messages there were a moment ago: see ring_count.c */
+	uint64		n_count_changes;
+	CountChange count_log[RING_COUNT_LOG];
+	TransactionId count_horizon;	/* newest whose change is not, or no longer, in
+									 * the log */
+
 	uint64		n_dead;			/* rows withdrawn since the last vacuum */
 	TimestampTz vacuumed_at;
 
@@ -257,6 +275,13 @@ typedef struct WakeList
 	int			n;
 	int			procs[RING_WAKE_BATCH + 1];
 } WakeList;
+
+/* ring_count.c */
+extern int64 pgmq_ring_count(const Ring *ring);
+extern void pgmq_ring_raise_count_horizon(Ring *ring, TransactionId xid);
+extern void pgmq_ring_note_count(Ring *ring, TransactionId xid, int64 before);
+extern int	pgmq_ring_count_changes(const Ring *ring, CountChange *changes);
+extern void pgmq_ring_age_count_log(Ring *ring, TransactionId newest_xid);
 
 /* ring_pool.c */
 extern void pgmq_ring_shmem_request(void);

@@ -122,6 +122,8 @@ reset_ring(Ring *ring, const RelFileLocator *locator, Oid relid, RingPhase phase
 	ring->n_partial = 0;
 	ring->n_removed = 0;
 	ring->removed_horizon = newest_xid;
+	ring->n_count_changes = 0;
+	ring->count_horizon = newest_xid;
 	ring->n_dead = 0;
 	ring->vacuumed_at = 0;
 	ring->first_waiter = ring->last_waiter = -1;

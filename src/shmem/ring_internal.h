@@ -26,8 +26,9 @@ typedef struct RingBackend
 {
 	VirtualTransactionId vxid;
 	SubTransactionId subid;		/* innermost open savepoint that holds claims */
-	pg_atomic_uint32 is_publishing; /* its transaction has sent and is ending;
-									 * writer: itself; for readers see
+	pg_atomic_uint32 is_publishing; /* its transaction is ending, and has
+									 * something to tell the rings; writer:
+									 * itself; for readers see
 									 * pgmq_backend_is_late() */
 	int			waits_for;		/* index of the ring, or -1 */
 	uint64		seen_ready_seq; /* ring's ready_seq when it last looked */

@@ -277,6 +277,8 @@ void
 pgmq_ring_hold(Ring *ring, uint32 slot, SlotState state, uint32 owner)
 {
 	RingSlot   *s = ring_slot(slot);
+	TransactionId decider = s->u.o.owner;	/* of a LIMBO slot */
+	int64		count = pgmq_ring_count(ring);
 
 	Assert(state == SLOT_CLAIMED || state == SLOT_DELETING);
 	PGMQ_CRASHPOINT("ring-hold-begin");
@@ -287,6 +289,7 @@ pgmq_ring_hold(Ring *ring, uint32 slot, SlotState state, uint32 owner)
 		pgmq_tree_insert(ring, s->state == SLOT_LIMBO ? TREE_WAITING : TREE_HELD, slot);
 	}
 	leave_limbo(ring, slot);
+	pgmq_ring_note_count(ring, decider, count);
 	if (state == SLOT_CLAIMED || s->state == SLOT_CLAIMED)
 		s->stage = STAGE_LEASED;
 	else if (s->state != SLOT_DELETING)

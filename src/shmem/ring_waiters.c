@@ -220,10 +220,10 @@ pgmq_backend_set_publishing(bool is_publishing)
 }
 
 /*
- * Is what this backend has sent committed, and perhaps not in a ring yet?  It has
+ * Has this backend committed changes which a ring has perhaps not been told yet?  It has
  * set its mark before its transaction id went from the server's list of running
  * ones, under a lock of the server's that whoever sees its rows has taken since;
- * and it clears the mark when its messages are in the rings.
+ * and it clears the mark when the rings know.
  */
 bool
 pgmq_backend_is_late(int proc_number)

@@ -529,6 +529,7 @@ pgmq_xact_forget_row(int index)
 	if (slot != 0)
 	{
 		pgmq_ring_raise_horizon(ring, newest_xid);
+		pgmq_ring_raise_count_horizon(ring, newest_xid);
 		if (pgmq_ring_withdraw(ring, slot))
 			pgmq_ring_wake(ring, 1, &wake);
 	}

@@ -115,6 +115,18 @@ reserve_slots(void)
 	if (n == 0)
 		return;
 	(void) pgmq_pool_reserve(&pgmq_xact.reserved, n);
+}
+
+/*
+ * From here on, and until it is done, others are told that this transaction has to tell
+ * the rings something once it is committed.
+ */
+static void
+announce(void)
+{
+	if (!pgmq_ring_available() || pgmq_xact.n_queues == 0 ||
+		!TransactionIdIsValid(GetTopTransactionIdIfAny()))
+		return;
 	pgmq_xact.is_publishing = true;
 	pgmq_backend_set_publishing(true);
 }
@@ -152,6 +164,7 @@ before_commit(void)
 		note_scans();
 		PGMQ_FAILPOINT("pre-commit-reserved");
 	}
+	announce();
 	pgmq_xact_notify_before_commit();
 	pgmq_xact.is_closed = true;
 	PGMQ_FAILPOINT("pre-commit-end");
@@ -166,6 +179,7 @@ before_prepare(void)
 		write_leases(storage->update_leases);
 	PGMQ_FAILPOINT("pre-prepare-updated");
 	reserve_slots();
+	announce();
 	pgmq_xact_notify_before_commit();
 	pgmq_xact.is_closed = true;
 	PGMQ_FAILPOINT("pre-prepare-end");
@@ -338,6 +352,7 @@ static void
 apply_queue(XactQueue *queue, TimestampTz now)
 {
 	Ring	   *ring = queue->ring;
+	TransactionId xid = GetTopTransactionIdIfAny();
 	bool		in_parts = queue->n_messages > RING_BATCH_SLOTS;
 	bool		is_first = true;
 	WakeList	wake;
@@ -350,11 +365,13 @@ apply_queue(XactQueue *queue, TimestampTz now)
 	{
 		uint32		n_ready = 0;
 		TimestampTz event_before;
+		int64		count;
 
 		wake.n = 0;
 		PGMQ_WAITPOINT("commit-apply-begin");
 		ring_lock(ring, LW_EXCLUSIVE);
 		event_before = ring->first_waiter >= 0 ? pgmq_ring_next_event(ring) : 0;
+		count = pgmq_ring_count(ring);
 		ring->n_partial += in_parts && is_first;
 		is_first = false;
 		for (int i = 0; i < RING_BATCH_SLOTS && m >= 0; i++)
@@ -362,6 +379,7 @@ apply_queue(XactQueue *queue, TimestampTz now)
 			n_ready += apply_message(ring, &pgmq_xact.messages[m], now);
 			m = pgmq_xact.messages[m].next;
 		}
+		pgmq_ring_note_count(ring, xid, count);
 		ring->n_partial -= in_parts && m < 0;
 		if (n_ready > 0 ||
 			(ring->first_waiter >= 0 && pgmq_ring_next_event(ring) < event_before))

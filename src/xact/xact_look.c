@@ -427,6 +427,48 @@ pgmq_xact_look_on(XactQueue *queue, Snapshot snapshot, LookScan *scan, int wante
 	return knows;
 }
 
+/* ---- how many ---- */
+
+/* Has this transaction inserted or deleted rows itself, or too much to look at? */
+static bool
+has_own_changes(XactQueue *queue)
+{
+	if (queue->n_messages > MAX_STRAY_SLOTS)
+		return true;
+	for (int i = queue->first_message; i >= 0; i = pgmq_xact_message(i)->next)
+		if (pgmq_xact_message(i)->flags & (MSG_SENT | MSG_DELETED))
+			return true;
+	return false;
+}
+
+/*
+ * How many rows the snapshot sees: *n.  False: the ring cannot tell.  Takes L4
+ * shared; may wait for a moment for transactions about to tell the ring.
+ */
+bool
+pgmq_xact_count_rows(XactQueue *queue, Snapshot snapshot, int64 *n)
+{
+	CountChange changes[RING_COUNT_LOG];
+	TransactionId horizon;
+	int			n_changes;
+	bool		knows;
+
+	if (!can_ask(queue, snapshot) || has_own_changes(queue) || !is_all_published())
+		return false;
+	ring_lock(queue->ring, LW_SHARED);
+	knows = knows_all(queue->ring) && queue->ring->counts[TREE_LIMBO] == 0;
+	*n = pgmq_ring_count(queue->ring);
+	n_changes = pgmq_ring_count_changes(queue->ring, changes);
+	horizon = queue->ring->count_horizon;
+	ring_unlock(queue->ring);
+	if (!knows || !sees_forgotten(snapshot, horizon))
+		return false;
+	for (int i = 0; i < n_changes; i++)
+		if (XidInMVCCSnapshot(changes[i].xid, snapshot))
+			*n -= changes[i].change;
+	return true;
+}
+
 /* How many messages are visible, about; for the planner. */
 double
 pgmq_xact_count_ready(XactQueue *queue)

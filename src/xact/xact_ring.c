@@ -213,11 +213,14 @@ void
 pgmq_xact_build_end(XactQueue *queue, bool is_complete)
 {
 	Ring	   *ring = queue->ring;
+	TransactionId newest_xid;
 	WakeList	wake;
 
 	wake.n = 0;
+	newest_xid = pgmq_newest_xid();
 	PGMQ_WAITPOINT("build-end-begin");
 	ring_lock(ring, LW_EXCLUSIVE);
+	pgmq_ring_raise_count_horizon(ring, newest_xid);
 	Assert(ring->phase == RING_BUILDING && ring->builder == PGMQ_MY_PROC_NUMBER);
 	ring->phase = is_complete && !ring->must_discard && !ring->must_rescan ?
 		RING_COMPLETE : RING_INCOMPLETE;
@@ -433,12 +436,14 @@ pgmq_xact_settle(XactQueue *queue, const SlotCopy *copy, const ScannedRow *row)
 	bool		must_note = row == NULL && was_seen(copy);
 	TransactionId newest_xid = must_note ? pgmq_newest_xid() : InvalidTransactionId;
 	uint32		chain = 0;
+	int64		count;
 	uint32		slot;
 	WakeList	wake;
 
 	wake.n = 0;
 	PGMQ_FAILPOINT("settle-begin");
 	ring_lock(ring, LW_EXCLUSIVE);
+	count = pgmq_ring_count(ring);
 	slot = pgmq_ring_lookup(ring, copy->msg_id, &copy->tid);
 	if (slot != 0 && is_same_limbo(slot, copy))
 	{
@@ -464,6 +469,7 @@ pgmq_xact_settle(XactQueue *queue, const SlotCopy *copy, const ScannedRow *row)
 			ring->ready_seq++;
 			pgmq_ring_wake(ring, 1, &wake);
 		}
+		pgmq_ring_note_count(ring, copy->xid, count);
 	}
 	ring_unlock(ring);
 	pgmq_wake_all(&wake);
@@ -560,7 +566,7 @@ pgmq_xact_counts(XactQueue *queue, TimestampTz now, QueueCounts *counts)
 		if (moved > 0)
 			pgmq_ring_wake(ring, moved, &wake);
 		undecided = undecided_waiting(ring, now);
-		counts->length = (int64) ring->counts[TREE_BY_ID] - ring->n_limbo_inserts;
+		counts->length = pgmq_ring_count(ring);
 		counts->visible_length = counts->length - ring->counts[TREE_WAITING] - undecided;
 		counts->is_exact = ring->phase == RING_COMPLETE && !ring->has_cold &&
 			undecided >= 0 && !queue->is_collapsed && !queue->must_rebuild;
@@ -710,8 +716,11 @@ pgmq_xact_is_orphan(XactQueue *queue, int64 msg_id, const ItemPointerData *tid)
 void
 pgmq_xact_note_vacuum(XactQueue *queue)
 {
+	TransactionId newest_xid = pgmq_newest_xid();
+
 	PGMQ_FAILPOINT("note-vacuum-begin");
 	ring_lock(queue->ring, LW_EXCLUSIVE);
+	pgmq_ring_age_count_log(queue->ring, newest_xid);
 	queue->ring->n_dead = 0;
 	queue->ring->vacuumed_at = GetCurrentTimestamp();
 	ring_unlock(queue->ring);
