@@ -74,6 +74,7 @@ BEGIN
 	PERFORM same(ordered || 'ORDER BY msg_id LIMIT 40) q', ids);
 	PERFORM same($q$SELECT concat_ws(' to ', min(msg_id), max(msg_id)) FROM pgmq.q_q WHERE vt <= now() + '1 hour'$q$, ids);
 	PERFORM same('SELECT concat_ws('' to '', min(msg_id), max(msg_id)) FROM pgmq.q_q', ids);
+	PERFORM same('SELECT count(*) FROM pgmq.q_q', ids);
 END $$;
 
 CREATE FUNCTION some_ids() RETURNS bigint[] LANGUAGE sql AS $$
@@ -86,6 +87,7 @@ my @scripts = (
 \set t random(0, 20000)
 BEGIN ISOLATION LEVEL REPEATABLE READ;
 SELECT 1;
+SELECT same('SELECT count(*) FROM pgmq.q_q', NULL);
 \sleep :t us
 SELECT all_same(some_ids());
 SELECT pgmq.send('q', '"own"') AS own \gset
