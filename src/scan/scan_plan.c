@@ -4,6 +4,7 @@
  */
 #include "common/compat.h"
 
+#include "access/parallel.h"
 #include "am/am.h"
 #include "common/settings.h"
 #include "optimizer/paths.h"
@@ -52,12 +53,13 @@ has_ring(Oid relid, double *n_ready)
 
 /*
  * May anything be offered for the relation?  Of a table with children only for the part that
- * is its own, which the planner asks for, too.  *n_ready as above.
+ * is its own, which the planner asks for, too; not to a parallel worker, which does not know
+ * what its leader has sent and deleted.  *n_ready as above.
  */
 static bool
 is_served(RelOptInfo *rel, RangeTblEntry *rte, double *n_ready)
 {
-	return pgmq_scan_enabled && pgmq_xact_has_rings() && rte->rtekind == RTE_RELATION &&
+	return pgmq_scan_enabled && pgmq_xact_has_rings() && !IsParallelWorker() && rte->rtekind == RTE_RELATION &&
 		rte->relkind == RELKIND_RELATION && !rte->inh && rte->tablesample == NULL &&
 		!IS_DUMMY_REL(rel) && has_ring(rte->relid, n_ready);
 }
