@@ -315,6 +315,7 @@ my @calls = (
 	[ 2, undef, sub { my $g = shift; my $t = $g->table;
 		sprintf "SELECT $row FROM %s WHERE vt <= %s ORDER BY msg_id LIMIT %d FOR %s %s", $t, $g->instant(0), one_of(1, 2, 5), $g->lock_mode, one_of('SKIP LOCKED', 'NOWAIT', '') } ],
 	[ 1, undef, sub { my $g = shift; my $t = $g->table; sprintf "SELECT $row FROM %s WHERE msg_id = %s", $t, $g->id } ],
+	[ 1, undef, sub { my $g = shift; sprintf 'SELECT count(*) FROM %s', $g->table } ],
 	[ 1, undef, sub { my $g = shift; sprintf 'SELECT count(*), count(last_read_at), sum(read_ct), min(vt), max(vt) FROM %s WHERE vt > %s', $g->table, $g->instant } ],
 	[ 0.5, undef, sub { my $g = shift; sprintf 'SELECT msg_id, read_ct, last_read_at, vt, length(message::text), headers, archived_at <= now() FROM %s ORDER BY msg_id DESC LIMIT 5', table_of('a', queue()) } ],
 	[ 0.05, undef, sub { my $g = shift; sprintf 'TRUNCATE %s', $g->table } ],
