@@ -315,8 +315,8 @@ who_lets_go(const SimRow *row)
 		return session;
 	if (session != NOBODY && row->xmax != InvalidTransactionId && session != xid_session(row->xmax))
 		return NOBODY;			/* whose delete is known to be undone */
-	session = row->xmax == InvalidTransactionId || xid_is_running(row->xmax) ? NOBODY :
-		xid_session(row->xmax);
+	session = row->xmax == InvalidTransactionId || xid_is_running(row->xmax) ||
+		xid_is_over(row->xmax) ? NOBODY : xid_session(row->xmax);
 	return session != NOBODY && sim->sessions[session].is_letting_go ? session : NOBODY;
 }
 
