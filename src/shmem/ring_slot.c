@@ -172,8 +172,14 @@ pgmq_ring_publish(Ring *ring, uint32 *chain, int64 msg_id,
 	}
 	if (slot != 0 && !pgmq_group_join(ring, chain, slot, group_hash))
 	{
-		pgmq_ring_withdraw(ring, slot);
-		slot = 0;
+		/* Somebody may be taking the lock of a row that is known */
+		if (ring_slot(slot)->lockers > 0)
+			pgmq_ring_note_cold(ring, msg_id, visible_at, now);
+		else
+		{
+			pgmq_ring_withdraw(ring, slot);
+			slot = 0;
+		}
 	}
 	if (slot == 0)
 	{
