@@ -136,6 +136,8 @@ extern void pgmq_am_store_null(Relation rel, const ItemPointerData *tid);
 
 /* am_row.c */
 extern bool pgmq_am_is_only_locked(HeapTupleHeader header);
+extern RowState pgmq_am_look_on(Relation rel, const ItemPointerData *tid, int64 msg_id,
+								Buffer *pin, Row *row);
 extern RowState pgmq_am_look(Relation rel, const ItemPointerData *tid,
 							 int64 msg_id, bool want_tuple, Row *row);
 extern RowState pgmq_am_look_latest(Relation rel, const ItemPointerData *tid,

@@ -16,6 +16,7 @@
 #include "am/am_claim.h"
 #include "common/clock.h"
 #include "common/int.h"
+#include "storage/bufmgr.h"
 #include "utils/timestamp.h"
 
 /* Messages claimed, or peeked at, per hold of the ring lock. */
@@ -112,7 +113,7 @@ pgmq_claim_try(ClaimState *state, int message)
 	Row			row;
 
 	state->n_looked++;
-	row_state = pgmq_am_look(state->rel, &m->tid, m->msg_id, true, &row);
+	row_state = pgmq_am_look_on(state->rel, &m->tid, m->msg_id, &state->pin, &row);
 	if (row_state == ROW_LIVE)
 	{
 		fill_head(state->rel, &row);
@@ -237,6 +238,15 @@ pgmq_claim_begin(ClaimState *state, Relation rel, ClaimRequest *request)
 	return !request->needs_sql;
 }
 
+/* The call has made its claims. */
+void
+pgmq_claim_end(ClaimState *state)
+{
+	if (BufferIsValid(state->pin))
+		ReleaseBuffer(state->pin);
+	state->pin = InvalidBuffer;
+}
+
 /*
  * Claim up to request->max_rows messages, lowest msg_id first, and lease or
  * pop them; each is handed to the sink.  Returns how many.
@@ -258,6 +268,7 @@ pgmq_am_claim(Relation rel, ClaimRequest *request)
 	claim_with_loads(&state);
 	if (request->has_conditional)
 		pgmq_claim_end_matching(&state);
+	pgmq_claim_end(&state);
 	request->after_msg_id = state.cursor.msg_id;
 	pgmq_xact_trim();
 	if (request->is_pop && state.n_done > 0)

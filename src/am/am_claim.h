@@ -7,6 +7,7 @@
 #define PGMQ_AM_CLAIM_H
 
 #include "am/am.h"
+#include "storage/buf.h"
 
 typedef struct ClaimState
 {
@@ -15,6 +16,7 @@ typedef struct ClaimState
 	ClaimRequest *request;
 	TimestampTz now;
 	ReadyCursor cursor;
+	Buffer		pin;			/* page looked at last, or invalid */
 	int64		n_done;
 	int64		n_looked;		/* messages looked at, had or not */
 	int		   *own;			/* own candidates, in msg_id order */
@@ -24,6 +26,7 @@ typedef struct ClaimState
 } ClaimState;
 
 extern bool pgmq_claim_begin(ClaimState *state, Relation rel, ClaimRequest *request);
+extern void pgmq_claim_end(ClaimState *state);
 extern RowState pgmq_claim_try(ClaimState *state, int message);
 extern void pgmq_claim_own_up_to(ClaimState *state, int64 msg_id);
 

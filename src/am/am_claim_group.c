@@ -264,6 +264,7 @@ pgmq_am_claim_groups(Relation rel, ClaimRequest *request)
 		if (look >= MAX_HASTY_LOOKS)
 			pg_usleep(LOOK_PAUSE_US);
 		claim_groups_once(&call, queue, rel, request, &is_passing);
+		pgmq_claim_end(&call.claims);
 	}
 	pgmq_xact_trim();
 	return call.claims.n_done;

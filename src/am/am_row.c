@@ -142,12 +142,12 @@ pgmq_am_find_on_page(Relation rel, Buffer buffer, const ItemPointerData *tid, He
 
 /*
  * Look at the row at tid, which should carry msg_id.  Fills *row; its tuple
- * only if wanted and there is a row.  Newer versions of an updated row have
+ * only if wanted and there is a row.  With pin the page stays pinned, as below.  Newer versions of an updated row have
  * slots of their own, so a chain is never followed.
  */
 static RowState
 look(Relation rel, const ItemPointerData *tid, int64 msg_id, bool want_tuple,
-	 bool any_snapshot, Row *row)
+	 bool any_snapshot, Buffer *pin, Row *row)
 {
 	HeapTupleData tuple;
 	RowState	state = ROW_GONE;
@@ -162,7 +162,8 @@ look(Relation rel, const ItemPointerData *tid, int64 msg_id, bool want_tuple,
 	row->deleter = InvalidTransactionId;
 	if (!has_block(rel, ItemPointerGetBlockNumberNoCheck(tid), any_snapshot))
 		return ROW_GONE;
-	buffer = ReadBuffer(rel, ItemPointerGetBlockNumberNoCheck(tid));
+	buffer = ReleaseAndReadBuffer(pin != NULL ? *pin : InvalidBuffer, rel,
+								  ItemPointerGetBlockNumberNoCheck(tid));
 	LockBuffer(buffer, BUFFER_LOCK_SHARE);
 	if (pgmq_am_find_on_page(rel, buffer, tid, &tuple))
 	{
@@ -178,7 +179,11 @@ look(Relation rel, const ItemPointerData *tid, int64 msg_id, bool want_tuple,
 		if (want_tuple)
 			row->tuple = heap_copytuple(&tuple);
 	}
-	UnlockReleaseBuffer(buffer);
+	LockBuffer(buffer, BUFFER_LOCK_UNLOCK);
+	if (pin != NULL)
+		*pin = buffer;
+	else
+		ReleaseBuffer(buffer);
 	return state;
 }
 
@@ -186,7 +191,17 @@ RowState
 pgmq_am_look(Relation rel, const ItemPointerData *tid, int64 msg_id,
 			 bool want_tuple, Row *row)
 {
-	return look(rel, tid, msg_id, want_tuple, false, row);
+	return look(rel, tid, msg_id, want_tuple, false, NULL, row);
+}
+
+/*
+ * The same for one row after the other, which are often on one page: its pin stays in *pin
+ * (InvalidBuffer at first), for the caller to release.
+ */
+RowState
+pgmq_am_look_on(Relation rel, const ItemPointerData *tid, int64 msg_id, Buffer *pin, Row *row)
+{
+	return look(rel, tid, msg_id, true, false, pin, row);
 }
 
 /* The same whatever this transaction's snapshot sees: for the ring's sake. */
@@ -194,5 +209,5 @@ RowState
 pgmq_am_look_latest(Relation rel, const ItemPointerData *tid, int64 msg_id,
 					bool want_tuple, Row *row)
 {
-	return look(rel, tid, msg_id, want_tuple, true, row);
+	return look(rel, tid, msg_id, want_tuple, true, NULL, row);
 }

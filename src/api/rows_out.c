@@ -101,22 +101,37 @@ form_row_with_dropped(TupleDesc desc, const Datum *values, const bool *nulls)
 	return heap_form_tuple(desc, all_values, all_nulls);
 }
 
+/* Are all values stored in line? */
+static bool
+is_in_line(TupleDesc desc, const Datum *values, const bool *nulls)
+{
+	for (int i = 0; i < desc->natts; i++)
+		if (!nulls[i] && TupleDescAttr(desc, i)->attlen == -1 &&
+			VARATT_IS_EXTERNAL(DatumGetPointer(values[i])))
+			return false;
+	return true;
+}
+
 /* Add a row of the composite type; values are those of columns not dropped. */
 void
 pgmq_rows_add_values(RowsOut *out, Datum *values, bool *nulls)
 {
-	HeapTuple	tuple = out->has_dropped ?
-		form_row_with_dropped(out->desc, values, nulls) :
-		heap_form_tuple(out->desc, values, nulls);
+	HeapTuple	tuple;
 
-	if (out->n++ == 0)
+	if (out->n > 0 && out->store == NULL)
+		start_store(out);
+	if (out->n > 0 && !out->has_dropped && is_in_line(out->desc, values, nulls))
 	{
-		out->first = tuple;
+		out->n++;
+		tuplestore_putvalues(out->store, out->desc, values, nulls);
 		return;
 	}
-	if (out->store == NULL)
-		start_store(out);
-	store_row(out, tuple);
+	tuple = out->has_dropped ? form_row_with_dropped(out->desc, values, nulls) :
+		heap_form_tuple(out->desc, values, nulls);
+	if (out->n++ == 0)
+		out->first = tuple;
+	else
+		store_row(out, tuple);
 }
 
 /*

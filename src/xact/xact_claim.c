@@ -152,26 +152,38 @@ pgmq_xact_own_candidates(XactQueue *queue, TimestampTz now, int **messages)
 	return n;
 }
 
+/*
+ * Move some of what has matured to READY; true if that was all.  One message is for us, for
+ * the others there is somebody to wake.  Caller holds L4.
+ */
+static bool
+mature_some(Ring *ring, TimestampTz now, WakeList *wake)
+{
+	int			moved = pgmq_ring_mature(ring, now, RING_BATCH_SLOTS);
+
+	if (moved > 1)
+		pgmq_ring_wake(ring, moved - 1, wake);
+	return moved < RING_BATCH_SLOTS;
+}
+
 /* Move all that has matured to READY, letting the lock go in between. */
 void
 pgmq_xact_mature(XactQueue *queue, TimestampTz now)
 {
 	Ring	   *ring = queue->ring;
 	WakeList	wake;
-	int			moved;
+	bool		is_over;
 
 	do
 	{
 		wake.n = 0;
 		PGMQ_FAILPOINT("mature-begin");
 		ring_lock(ring, LW_EXCLUSIVE);
-		moved = pgmq_ring_mature(ring, now, RING_BATCH_SLOTS);
-		if (moved > 1)
-			pgmq_ring_wake(ring, moved - 1, &wake);
+		is_over = mature_some(ring, now, &wake);
 		ring_unlock(ring);
 		PGMQ_WAITPOINT("mature-end");
 		pgmq_wake_all(&wake);
-	} while (moved == RING_BATCH_SLOTS);
+	} while (!is_over);
 }
 
 /*
@@ -242,19 +254,22 @@ pgmq_xact_take_ready(XactQueue *queue, ReadyCursor *cursor, TimestampTz now,
 	Ring	   *ring = queue->ring;
 	RingRef		refs[64];
 	int			taken = 0;
+	bool		is_mature = false;
 
 	pgmq_xact_publish_owner();
-	pgmq_xact_mature(queue, now);
 	while (taken < max)
 	{
 		int			wanted = Min(max - taken, (int) lengthof(refs));
 		int			n = 0;
 		uint32		slot;
+		WakeList	wake;
 
+		wake.n = 0;
 		pgmq_xact_make_room(wanted);
 		PGMQ_FAILPOINT("take-ready-begin");
 		ring_lock(ring, LW_EXCLUSIVE);
-		while (n < wanted && (slot = next_in_order(ring, cursor)) != 0)
+		is_mature = is_mature || mature_some(ring, now, &wake);
+		while (is_mature && n < wanted && (slot = next_in_order(ring, cursor)) != 0)
 		{
 			if (ring_slot(slot)->lockers > 0)
 				continue;
@@ -265,8 +280,9 @@ pgmq_xact_take_ready(XactQueue *queue, ReadyCursor *cursor, TimestampTz now,
 		ring_unlock(ring);
 		for (int i = 0; i < n; i++)
 			messages[taken++] = pgmq_xact_message_of_slot(queue, &refs[i]);
+		pgmq_wake_all(&wake);
 		PGMQ_FAILPOINT("take-ready-end");
-		if (n < wanted)
+		if (is_mature && n < wanted)
 			break;
 	}
 	return taken;

@@ -64,11 +64,19 @@ pgmq_xact_keep_groups(XactQueue *queue)
 	PGMQ_FAILPOINT("keep-groups-end");
 }
 
-/* Must the table be scanned before the ring's next message is known? */
+/*
+ * Must the table be scanned before the ring's next message is known?  A ring that has
+ * everything is asked without its lock: with it the answer would be as old by the time it
+ * is used.
+ */
 bool
 pgmq_xact_must_load(XactQueue *queue, const ReadyCursor *cursor, TimestampTz now)
 {
+	const volatile Ring *seen = queue->ring;
 	bool		must;
+
+	if (seen->phase == RING_COMPLETE && !seen->has_cold)
+		return false;
 
 	ring_lock(queue->ring, LW_SHARED);
 	must = pgmq_ring_must_load(queue->ring, cursor->msg_id, cursor->slot, now);
