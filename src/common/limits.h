@@ -35,12 +35,12 @@
 #define CHECK_RETRY_MS 25
 
 /* Messages that became ready out of order, remembered per ring for filters. */
-#define RING_LATE_LOG 128
+#define RING_LATE_LOG 64
 
 /* Claims by group per hold of a ring's lock. */
 #define RING_HEADS_BATCH 64
 
 /* Rows that a ring remembers after they were removed. */
-#define RING_REMOVED_LOG 256
+#define RING_REMOVED_LOG 128
 
 #endif							/* PGMQ_LIMITS_H */

@@ -38,6 +38,15 @@ typedef struct RingBackend
 	int			prev_waiter;
 } RingBackend;
 
+/* A RemovedRow in 20 bytes: there are RING_REMOVED_LOG of them for each queue. */
+typedef struct RemovedEntry
+{
+	uint32		id_high;
+	uint32		id_low;
+	TransactionId xid;
+	ItemPointerData tid;
+} RemovedEntry;
+
 typedef struct RingShared
 {
 	/* immutable after init */
@@ -48,7 +57,7 @@ typedef struct RingShared
 	LWLock	   *directory_lock; /* L3 */
 	PaddedRing *rings;
 	RingBackend *backends;
-	RemovedRow *removed;		/* RING_REMOVED_LOG for each ring, guarded by its
+	RemovedEntry *removed;		/* RING_REMOVED_LOG for each ring, guarded by its
 								 * L4; not touched before it is used */
 
 	/* guarded by L3 */

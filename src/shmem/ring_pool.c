@@ -9,7 +9,7 @@
  *	  RingSlot[]   the pool; slot 0 is nil
  *	  Ring[]       pgmq.max_hot_queues of them
  *	  RingBackend[] one per backend (ring_waiters.c)
- *	  RemovedRow[] a log for each ring (ring_removed.c)
+ *	  RemovedEntry[] a log for each ring (ring_removed.c)
  *	  hash         the directory (ring_directory.c)
  *
  * The free list is guarded by a spinlock that is held for a handful of
@@ -46,7 +46,7 @@ shared_size(void)
 	size = add_size(size, mul_size(pool_slots() + 1, sizeof(RingSlot)));
 	size = add_size(size, mul_size(pgmq_max_hot_queues, sizeof(PaddedRing)));
 	size = add_size(size, mul_size(PGMQ_MAX_BACKENDS, sizeof(RingBackend)));
-	size = add_size(size, mul_size(pgmq_max_hot_queues, RING_REMOVED_LOG * sizeof(RemovedRow)));
+	size = add_size(size, mul_size(pgmq_max_hot_queues, RING_REMOVED_LOG * sizeof(RemovedEntry)));
 	return add_size(size, 3 * PG_CACHE_LINE_SIZE);
 }
 
@@ -108,7 +108,7 @@ pgmq_ring_shmem_startup(void)
 	{
 		pgmq_shared->rings = (PaddedRing *) CACHELINEALIGN(area);
 		pgmq_shared->backends = (RingBackend *) (pgmq_shared->rings + pgmq_max_hot_queues);
-		pgmq_shared->removed = (RemovedRow *)
+		pgmq_shared->removed = (RemovedEntry *)
 			CACHELINEALIGN(pgmq_shared->backends + PGMQ_MAX_BACKENDS);
 		init_shared();
 	}

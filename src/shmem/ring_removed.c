@@ -18,8 +18,8 @@
 #include "shmem/ring_internal.h"
 
 /* The i-th removal since the ring was made; one of the last RING_REMOVED_LOG. */
-static RemovedRow *
-removed_row(const Ring *ring, uint64 i)
+static RemovedEntry *
+entry_of(const Ring *ring, uint64 i)
 {
 	return &pgmq_shared->removed[(uint64) ring->index * RING_REMOVED_LOG + i % RING_REMOVED_LOG];
 }
@@ -50,13 +50,14 @@ void
 pgmq_ring_note_removed(Ring *ring, int64 msg_id, const ItemPointerData *tid,
 					   TransactionId xid)
 {
-	RemovedRow *row = removed_row(ring, ring->n_removed);
+	RemovedEntry *entry = entry_of(ring, ring->n_removed);
 
 	if (ring->n_removed >= RING_REMOVED_LOG)
-		pgmq_ring_raise_horizon(ring, row->xid);
-	row->msg_id = msg_id;
-	row->tid = *tid;
-	row->xid = xid;
+		pgmq_ring_raise_horizon(ring, entry->xid);
+	entry->id_high = (uint32) ((uint64) msg_id >> 32);
+	entry->id_low = (uint32) msg_id;
+	entry->tid = *tid;
+	entry->xid = xid;
 	ring->n_removed++;
 }
 
@@ -72,10 +73,11 @@ pgmq_ring_removed(const Ring *ring, int64 low_id, int64 high_id, RemovedRow *row
 
 	for (uint64 i = first; i < ring->n_removed; i++)
 	{
-		const RemovedRow *row = removed_row(ring, i);
+		const RemovedEntry *entry = entry_of(ring, i);
+		int64		msg_id = (int64) ((uint64) entry->id_high << 32 | entry->id_low);
 
-		if (row->msg_id >= low_id && row->msg_id <= high_id)
-			rows[n++] = *row;
+		if (msg_id >= low_id && msg_id <= high_id)
+			rows[n++] = (RemovedRow) {msg_id, entry->tid, entry->xid};
 	}
 	return n;
 }
