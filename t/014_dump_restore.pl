@@ -147,7 +147,14 @@ queues_go_on($node, 'custom', 'custom format');
 
 $node->command_ok([ 'pg_dump', '-Fd', '-j', 2, '-f', "$dir/folder.dump", 'source' ], 'pg_dump -Fd -j');
 $node->safe_psql('postgres', 'CREATE DATABASE parallel');
-$node->command_ok([ 'pg_restore', '--exit-on-error', '-j', 2, '-d', 'parallel', "$dir/folder.dump" ], 'pg_restore -j');
+# Side by side it does not wait for pgmq.meta before what references it (doc/migrating.md)
+my ($list) = run_command([ 'pg_restore', '-l', "$dir/folder.dump" ]);
+my @late = grep { /TABLE DATA pgmq (topic_bindings|notify_insert_throttle) / } split /\n/, $list;
+is(scalar @late, 2, 'two tables reference pgmq.meta');
+append_to_file("$dir/first.list", join("\n", grep { !/TABLE DATA pgmq (topic_bindings|notify_insert_throttle) / } split /\n/, $list) . "\n");
+append_to_file("$dir/then.list", join("\n", @late) . "\n");
+$node->command_ok([ 'pg_restore', '--exit-on-error', '-j', 2, '-L', "$dir/first.list", '-d', 'parallel', "$dir/folder.dump" ], 'pg_restore -j');
+$node->command_ok([ 'pg_restore', '--exit-on-error', '-L', "$dir/then.list", '-d', 'parallel', "$dir/folder.dump" ], 'and then what references pgmq.meta');
 all_is_there($node, 'parallel', 'in parallel');
 queues_go_on($node, 'parallel', 'in parallel');
 

@@ -123,7 +123,10 @@ sub pages_are_equal
 	for (my $i = 0; $i < 10 && (!@pages || $pages[0] ne $pages[1]); $i++)
 	{
 		catch_up($a, $b);
+		# No vacuum cuts the last pages off while they are looked at
+		ask($a, 'BEGIN; LOCK TABLE ' . join(', ', @$tables) . ' IN SHARE UPDATE EXCLUSIVE MODE');
 		@pages = map { pages_of($_, $tables) } ($a, $b);
+		ask($a, 'COMMIT');
 	}
 	my $ok = ok($pages[0] eq $pages[1], 'pages of ' . $b->name . ' are those of ' . $a->name . " $when");
 	show_difference($a, $b, $tables) if !$ok;
