@@ -472,6 +472,25 @@ foreach my $decision (qw(COMMIT ROLLBACK))
 	is(ask($c, "SELECT $ids FROM pgmq.read('$queue', 60, 1)"), $decision eq 'COMMIT' ? 'none' : '1', "$decision decides");
 }
 
+# A's delete is not listed, because it has altered the table.  While it stands guard over the
+# row B rebuilds the ring, is in doubt about the row, and looks at it before it is deleted.  C,
+# who began to settle before all that, has the ring rebuilt once more; then B tells it
+$node->safe_psql('postgres', q{SELECT pgmq.create('unlisted'), pgmq.send('unlisted', '1'), pgmq.send('unlisted', '2')});
+ask($c, q{SELECT queue_length FROM pgmq.metrics('unlisted')});
+$node->safe_psql('postgres', q{BEGIN; SELECT pgmq.send('unlisted', '3'); PREPARE TRANSACTION 'unlisted'});
+ask($c, 'ALTER TABLE pgmq.q_unlisted SET (fillfactor = 90)');
+$node->safe_psql('postgres', q{COMMIT PREPARED 'unlisted'});
+ask($a, 'BEGIN; SET LOCAL pgmq.enable_scan = off; ALTER TABLE pgmq.q_unlisted SET (fillfactor = 80)');
+stop_at($a, 'guard-stands', 'DELETE FROM pgmq.q_unlisted WHERE msg_id = 1');
+stop_at($c, 'settle-begin', "SELECT $ids FROM pgmq.read('unlisted', 60, 1)");
+stop_at($b, 'settle-begin@2', q{SELECT queue_length FROM pgmq.metrics('unlisted')});
+go_on($a);
+ask($a, 'COMMIT');
+is(go_on($c), '2', 'the next message is read');
+go_on($b);
+queues_are_sound($node, ['unlisted']);
+is(ask($c, q{SELECT queue_length FROM pgmq.metrics('unlisted')}), '2', 'what is deleted is not counted');
+
 # ---- a row is where another was ----
 
 # The ring has not heard yet that a prepared send was rolled back, nor that another message

@@ -210,6 +210,7 @@ typedef struct Ring
 								 * that is not published yet is not theirs */
 	uint32		lease_seq;		/* bumped by every lease */
 	uint32		forgotten_seq;	/* highest lease_seq of slots let go */
+	uint32		discard_seq;	/* bumped with must_discard */
 	uint64		withdraw_epoch; /* bumped when a message is withdrawn */
 	uint64		ready_seq;		/* bumped when something becomes ready */
 	uint64		refused_seq;	/* bumped when a claim is given back unused */

@@ -256,6 +256,7 @@ typedef struct SlotCopy
 	bool		is_deleting;
 	bool		is_held;		/* CLAIMED or DELETING */
 	uint32		lease_seq;		/* LIMBO: ring's at its last lease */
+	uint32		discard_seq;	/* the ring's */
 	TimestampTz last_read_at;	/* UNDO */
 	uint64		group_hash;		/* 0 where it has no group */
 } SlotCopy;

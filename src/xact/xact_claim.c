@@ -830,7 +830,7 @@ pgmq_xact_undo_take(XactQueue *queue, SlotCopy *copy)
 		ring_slot(slot)->lockers == 0)
 	{
 		ring_slot(slot)->lockers++;
-		pgmq_xact_fill_copy(copy, slot);
+		pgmq_xact_fill_copy(ring, copy, slot);
 		guard->is_active = true;
 	}
 	ring_unlock(ring);

@@ -200,6 +200,7 @@ mark_for_rebuild(Ring *ring)
 	if (TransactionIdIsValid(xid))
 		pgmq_ring_raise_horizon(ring, xid);
 	ring->must_discard = true;
+	ring->discard_seq++;
 	ring->must_rescan |= ring->phase == RING_BUILDING;
 	if (ring->phase == RING_COMPLETE)
 		ring->phase = RING_INCOMPLETE;

@@ -91,7 +91,7 @@ extern void pgmq_xact_merge_changes(int nest_level);
 extern void pgmq_xact_hold_to_look(Ring *ring, uint32 slot);
 extern void pgmq_xact_hold_to_delete(Ring *ring, XactMessage *message);
 extern int	pgmq_xact_message_of_slot(XactQueue *queue, const RingRef *ref);
-extern void pgmq_xact_fill_copy(SlotCopy *copy, uint32 slot);
+extern void pgmq_xact_fill_copy(const Ring *ring, SlotCopy *copy, uint32 slot);
 extern bool pgmq_xact_holds_slot(const Ring *ring, const XactMessage *message);
 extern bool pgmq_xact_is_looked_at(uint32 slot);
 extern void pgmq_xact_release_message(XactMessage *message, uint8 keep,

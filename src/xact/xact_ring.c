@@ -289,11 +289,12 @@ state_name(const RingRef *ref)
 
 /* Caller holds L4. */
 void
-pgmq_xact_fill_copy(SlotCopy *copy, uint32 slot)
+pgmq_xact_fill_copy(const Ring *ring, SlotCopy *copy, uint32 slot)
 {
 	RingRef		ref;
 
 	pgmq_ring_ref(slot, &ref);
+	copy->discard_seq = ring->discard_seq;
 	copy->msg_id = ref.msg_id;
 	copy->tid = ref.tid;
 	copy->visible_at = ref.visible_at;
@@ -349,7 +350,7 @@ pgmq_xact_list_limbo(XactQueue *queue, TransactionId xid, uint32 *cursor, int ma
 	slot = pgmq_tree_next(queue->ring, TREE_LIMBO, xid, *cursor);
 	for (; slot != 0 && n < max && ring_slot(slot)->u.o.owner == xid; n++)
 	{
-		pgmq_xact_fill_copy(&copies[n], slot);
+		pgmq_xact_fill_copy(queue->ring, &copies[n], slot);
 		*cursor = slot;
 		slot = pgmq_tree_next(queue->ring, TREE_LIMBO, xid, slot);
 	}
@@ -368,7 +369,7 @@ pgmq_xact_list_undo(XactQueue *queue, int max, SlotCopy *copies)
 	slot = pgmq_tree_first(queue->ring, TREE_UNDO);
 	for (; slot != 0 && n < max; n++)
 	{
-		pgmq_xact_fill_copy(&copies[n], slot);
+		pgmq_xact_fill_copy(queue->ring, &copies[n], slot);
 		slot = pgmq_tree_next(queue->ring, TREE_UNDO, copies[n].msg_id, slot);
 	}
 	ring_unlock(queue->ring);
@@ -385,7 +386,7 @@ pgmq_xact_copy_slot(XactQueue *queue, int64 msg_id, const ItemPointerData *tid,
 	ring_lock(queue->ring, LW_SHARED);
 	slot = pgmq_ring_lookup(queue->ring, msg_id, tid);
 	if (slot != 0)
-		pgmq_xact_fill_copy(copy, slot);
+		pgmq_xact_fill_copy(queue->ring, copy, slot);
 	ring_unlock(queue->ring);
 	return slot != 0;
 }
@@ -420,15 +421,16 @@ was_seen(const SlotCopy *copy)
 
 /*
  * Is a slot LIMBO for the same reason as when it was copied?  Others may have settled it
- * since, and changed the message: what the page said before says nothing about that.
- * Caller holds L4.
+ * since, and changed the message: what the page said before says nothing about that.  And
+ * whoever changed rows without listing them has had the ring discarded, which leaves LIMBO
+ * slots as they are: only what the page says since counts.  Caller holds L4.
  */
 static bool
-is_same_limbo(uint32 slot, const SlotCopy *copy)
+is_same_limbo(const Ring *ring, uint32 slot, const SlotCopy *copy)
 {
 	RingSlot   *s = ring_slot(slot);
 
-	return s->state == SLOT_LIMBO && s->u.o.owner == copy->xid &&
+	return ring->discard_seq == copy->discard_seq && s->state == SLOT_LIMBO && s->u.o.owner == copy->xid &&
 		s->limbo_insert == copy->is_limbo_insert && s->u.o.lease_seq == copy->lease_seq;
 }
 
@@ -453,7 +455,7 @@ pgmq_xact_settle(XactQueue *queue, const SlotCopy *copy, const ScannedRow *row)
 	ring_lock(ring, LW_EXCLUSIVE);
 	count = pgmq_ring_count(ring);
 	slot = pgmq_ring_lookup(ring, copy->msg_id, &copy->tid);
-	if (slot != 0 && is_same_limbo(slot, copy))
+	if (slot != 0 && is_same_limbo(ring, slot, copy))
 	{
 		ring->settle_epoch++;
 		if (row == NULL)
@@ -689,7 +691,7 @@ pgmq_xact_copy_slots(XactQueue *queue, SlotCopy **copies, bool *has_cold)
 		slot = pgmq_tree_next(ring, TREE_BY_ID, last_id, last_slot);
 		for (batch = 0; batch < RING_BATCH_SLOTS && slot != 0; batch++)
 		{
-			pgmq_xact_fill_copy(&(*copies)[n], slot);
+			pgmq_xact_fill_copy(ring, &(*copies)[n], slot);
 			last_id = (*copies)[n++].msg_id;
 			last_slot = slot;
 			slot = pgmq_tree_next(ring, TREE_BY_ID, last_id, last_slot);
