@@ -150,6 +150,12 @@ typedef struct SimPrepared
 	bool		has_touched[SIM_QUEUES];
 } SimPrepared;
 
+/* What a session may do next. */
+typedef enum Operation
+{
+	OP_SEND, OP_READ, OP_EXTEND, OP_CHANGE, OP_COUNT, OP_TRUNCATE, OP_SAVEPOINT, N_OPERATIONS
+} Operation;
+
 #define SIM_PREPARED 4
 #define SIM_MAX_PAUSED 3
 
@@ -168,6 +174,11 @@ typedef struct Sim
 	int			group_percent;	/* of reads by group */
 	int			n_groups;
 	int			pause_percent;	/* of failpoints at which others run */
+	int			mix[N_OPERATIONS];	/* how often each kind is done, by weight */
+	int			max_sends;		/* by one operation */
+	int			end_percent;	/* of operations that a transaction ends before */
+	int			prepare_percent;	/* of transactions that are prepared */
+	int			decide_percent; /* of operations before which a prepared one ends */
 	int			n_paused;
 	int			n_operations;
 	uint64		n_pauses;

@@ -365,6 +365,69 @@ has_met_twin(const SimTable *table, const SimRow *row)
 	return false;
 }
 
+static TransactionId
+top_xid(TransactionId xid)
+{
+	while (sim->xids[xid].parent != InvalidTransactionId)
+		xid = sim->xids[xid].parent;
+	return xid;
+}
+
+/*
+ * Does the callback of the session bring in all it has sent?  Not what its list leaves out,
+ * and not by itself if a scan was under way (comes_late()).
+ */
+static bool
+brings_all(int session, const SimQueue *queue)
+{
+	const XactState *xact = session == sim_number ? &pgmq_xact : &sim->sessions[session].xact;
+
+	for (int i = 0; i < xact->n_queues; i++)
+	{
+		const XactQueue *list = xact->queues[i];
+
+		if (RelFileLocatorEquals(list->locator, queue->table->locator))
+			return !list->is_collapsed && !list->must_rebuild && list->ring != NULL &&
+				list->ring->phase != RING_BUILDING && list->has_scan_seq &&
+				list->scan_seq == pg_atomic_read_u32(&list->ring->scan_seq);
+	}
+	return false;
+}
+
+/* Is the row one that a transaction sent whose callback others interrupt, and free? */
+static bool
+is_halfway(const SimQueue *queue, const SimRow *row)
+{
+	return is_live_to_me(row) && phase_of(row->xmin) == PHASE_COMMITTED &&
+		row->xmax == InvalidTransactionId && row->locker == InvalidTransactionId &&
+		row->holder == NOBODY && row->page.visible_at <= sim_now() &&
+		!is_busy(queue, row, true) && !is_busy(queue, row, false) &&
+		brings_all(xid_session(row->xmin), queue);
+}
+
+/*
+ * What a transaction has sent comes into the ring bit by bit, the lowest msg_id first; to
+ * reads by group (that found all there is) all of it, or nothing.
+ */
+static void
+compare_halfway(bool by_group)
+{
+	SimTable   *table = call.queue->table;
+
+	for (int i = 0; i < table->n_rows; i++)
+	{
+		SimRow	   *row = &table->rows[i];
+
+		if (call.is_granted[i] || !is_halfway(call.queue, row))
+			continue;
+		for (int j = 0; j < table->n_rows; j++)
+			if (call.is_granted[j] && top_xid(table->rows[j].xmin) == top_xid(row->xmin) &&
+				(by_group ? table->rows[j].group_hash == row->group_hash : table->rows[j].msg_id > row->msg_id))
+				fail("message " INT64_FORMAT " is handed out, of the same transaction not %s",
+					 table->rows[j].msg_id, describe_row(call.queue, row));
+	}
+}
+
 /* Every row up to up_to_id (that one excluded) that had to come has come. */
 static void
 compare_call(int64 up_to_id)
@@ -375,18 +438,11 @@ compare_call(int64 up_to_id)
 		if (call.expected[i] == EXPECT_YES && !call.is_granted[i] &&
 			table->rows[i].msg_id < up_to_id && !has_met_twin(table, &table->rows[i]))
 			fail("read passed over %s", describe_row(call.queue, &table->rows[i]));
+	compare_halfway(false);
 	sim->n_exact++;
 }
 
 /* ---- one row ---- */
-
-static TransactionId
-top_xid(TransactionId xid)
-{
-	while (sim->xids[xid].parent != InvalidTransactionId)
-		xid = sim->xids[xid].parent;
-	return xid;
-}
 
 /*
  * A group's first message has been there since the call began, or came with the one that
@@ -803,6 +859,8 @@ op_read_grouped(SimQueue *queue)
 		return;					/* SQL looks: something was settled on the way */
 	compare_groups(heads_only);
 	compare_let_go();
+	if (!heads_only && !has_enough() && list->ring->counts[TREE_UNDO] == 0)
+		compare_halfway(true);
 	sim->n_exact++;
 }
 

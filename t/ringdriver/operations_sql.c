@@ -599,13 +599,24 @@ has_locked_lease(void)
 	return false;
 }
 
+/* Is there a place for the new version of every row that we may have leased? */
+static bool
+has_room_for_leases(void)
+{
+	for (int q = 0; q < sim->n_queues; q++)
+		if (me()->has_touched[q] && sim->queues[q].table->n_rows + me()->n_undo > SIM_MAX_ROWS)
+			return false;
+	return true;
+}
+
 void
 op_prepare(void)
 {
 	SimPrepared *prepared = &sim->prepared[random_below(SIM_PREPARED)];
 	SimSession *s = me();
 
-	if (prepared->xid != InvalidTransactionId || has_new_storage() || has_locked_lease())
+	if (prepared->xid != InvalidTransactionId || has_new_storage() || has_locked_lease() ||
+		!has_room_for_leases())
 		return;
 	while (s->nest_level > 1)
 		op_release();

@@ -30,6 +30,39 @@ make_sessions(void)
 	memset(&pgmq_xact, 0, sizeof(pgmq_xact));
 }
 
+/*
+ * How often what is done: one mix for half of the episodes, any in the others, where
+ * states are met that need the same thing several times in a row.
+ */
+static void
+choose_mix(void)
+{
+	static const int usual[N_OPERATIONS] = {34, 18, 8, 22, 4, 1, 13};
+	bool		is_usual = random_percent(50);
+
+	for (int i = 0; i < N_OPERATIONS; i++)
+		sim->mix[i] = is_usual ? usual[i] : 1 + random_below(2 * usual[i]);
+	sim->max_sends = is_usual ? 4 : 1 + random_below(20);
+	sim->end_percent = is_usual ? 30 : 5 + random_below(50);
+	sim->prepare_percent = is_usual ? 8 : random_below(50);
+	sim->decide_percent = is_usual ? 4 : 1 + random_below(20);
+}
+
+static Operation
+choose_operation(void)
+{
+	int			sum = 0;
+	int			at;
+	int			i;
+
+	for (i = 0; i < N_OPERATIONS; i++)
+		sum += sim->mix[i];
+	at = random_below(sum);
+	for (i = 0; at >= sim->mix[i]; i++)
+		at -= sim->mix[i];
+	return (Operation) i;
+}
+
 static void
 begin_episode(uint64 seed)
 {
@@ -44,6 +77,7 @@ begin_episode(uint64 seed)
 	pgmq_ring_memory_kb = random_percent(50) ? 1 + random_below(3) : 1 + random_below(60);
 	pgmq_max_hot_queues = 1 + random_below(4);
 	sim->pause_percent = random_percent(50) ? 0 : random_below(40);
+	choose_mix();
 	sim->n_queues = 1 + random_below(SIM_QUEUES);
 	sim->n_groups = 1 + random_below(8);
 	sim->delay_percent = random_below(70);
@@ -65,39 +99,51 @@ some_queue(void)
 	return queue->owner == NOBODY || queue->owner == sim_number ? queue : NULL;
 }
 
+static void
+read_somehow(SimQueue *queue)
+{
+	if (random_percent(sim->group_percent))
+		op_read_grouped(queue);
+	else if (random_percent(25))
+		op_read_in_steps(queue);
+	else
+		op_read(queue, random_percent(30));
+}
+
 /* One operation of a session that may do what it wants. */
 static void
 work(SimQueue *queue)
 {
-	int			kind = random_below(100);
-
 	/* Before a call scans the table at one go, if it must be */
 	if (random_percent(20))
 		op_scan(queue);
 	if (me()->step != STEP_NONE)
 		return;
-	if (kind < 34)
-		for (int n = 1 + random_below(4); n > 0; n--)
-			op_send(queue);
-	else if (kind < 52)
+	switch (choose_operation())
 	{
-		if (random_percent(sim->group_percent))
-			op_read_grouped(queue);
-		else if (random_percent(25))
-			op_read_in_steps(queue);
-		else
-			op_read(queue, random_percent(30));
+		case OP_SEND:
+			for (int n = 1 + random_below(sim->max_sends); n > 0; n--)
+				op_send(queue);
+			break;
+		case OP_READ:
+			read_somehow(queue);
+			break;
+		case OP_EXTEND:
+			op_extend(queue);
+			break;
+		case OP_CHANGE:
+			op_change(queue, (RowWork) random_below(3));
+			break;
+		case OP_COUNT:
+			op_count(queue);
+			break;
+		case OP_TRUNCATE:
+			op_truncate(queue);
+			break;
+		default:
+			op_savepoint();
+			break;
 	}
-	else if (kind < 60)
-		op_extend(queue);
-	else if (kind < 82)
-		op_change(queue, (RowWork) random_below(3));
-	else if (kind < 86)
-		op_count(queue);
-	else if (kind < 87)
-		op_truncate(queue);
-	else
-		op_savepoint();
 }
 
 static void
@@ -113,12 +159,12 @@ maybe_end(void)
 		else
 			op_rollback_to();
 	}
-	else if (kind < 70)
-		op_commit();
-	else if (kind < 92)
-		op_abort();
-	else
+	else if (random_percent(sim->prepare_percent))
 		op_prepare();
+	else if (kind < 75)
+		op_commit();
+	else
+		op_abort();
 }
 
 void
@@ -134,7 +180,7 @@ one_operation(void)
 	sim->n_operations++;
 	if (random_percent(15))
 		pgmq_test_clock += 1 + random_below(40);
-	if (random_percent(4))
+	if (random_percent(sim->decide_percent))
 		op_finish_prepared();
 	if (s->phase > PHASE_ACTIVE)
 		end_step();
@@ -147,7 +193,7 @@ one_operation(void)
 		else
 			op_abort();
 	}
-	else if (s->phase == PHASE_ACTIVE && random_percent(30))
+	else if (s->phase == PHASE_ACTIVE && random_percent(sim->end_percent))
 		maybe_end();
 	else if ((queue = some_queue()) != NULL)
 	{
