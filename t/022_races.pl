@@ -491,6 +491,20 @@ go_on($b);
 queues_are_sound($node, ['unlisted']);
 is(ask($c, q{SELECT queue_length FROM pgmq.metrics('unlisted')}), '2', 'what is deleted is not counted');
 
+# ---- a group is given back from its end ----
+
+# A took the second message of a group before the first, and gives both back one by one;
+# nobody has the third
+$node->safe_psql('postgres', q{SELECT pgmq.create('leader')});
+$node->safe_psql('postgres', send_group('leader', 1, 3));
+ask($b, q{BEGIN; SELECT count(*) FROM pgmq.read_grouped('leader', 60, 10); ROLLBACK});
+ask($a, q{BEGIN; SELECT msg_id FROM pgmq.set_vt('leader', 2, 60); SELECT msg_id FROM pgmq.set_vt('leader', 1, 60)});
+stop_at($a, 'release-end', 'ROLLBACK');
+is(ask($b, "SELECT $ids FROM pgmq.read_grouped('leader', 60, 10)"), 'none', 'the first message comes back last');
+go_on($a);
+is(ask($b, "SELECT $ids FROM pgmq.read_grouped('leader', 60, 10)"), '1 2 3', 'and then the group is read in order');
+queues_are_sound($node, ['leader']);
+
 # ---- a row is where another was ----
 
 # The ring has not heard yet that a prepared send was rolled back, nor that another message
