@@ -4,20 +4,30 @@ usage() {
 	cat <<-'TEXT'
 		usage: bench/run [WORKLOAD ...] [OPTION ...]
 
-		WORKLOAD is W1, W2, W3, W6, W8; without one, all of them.
+		WORKLOAD is one of W1 .. W14, WQ; without one, or as "all", all of them.
 
 		  --quick            one repetition, short and small; to see that it works
 		  --reps N           repetitions of each cell (3; quick 1)
-		  --seconds N        length of one measurement (10; quick 2)
+		  --seconds N        length of one measurement (10; quick 1)
 		  --clients "N ..."  client counts instead of the workload's own (qty 1 cells)
-		  --sync on|off|both synchronous_commit (both)
+		  --sync on|off|both synchronous_commit (both; quick off)
 		  --payload N        bytes of a message's JSON text (200)
-		  --preload N        messages in the queue before W2 reads (1000000; quick 100000)
-		  --leased N         messages leased at the head for W6 (500000; quick 50000)
+
+		Sizes:
+		  --preload N        messages before W2 reads, W4 archives (1000000; quick 50000)
+		  --leased N         leased at the head for W6, WQ (500000; quick 20000)
+		  --backlog "N ..."  backlogs of W5, W12; W11, W14 take the largest
+		                     ("100000 1000000"; quick "10000 50000")
+		  --delayed N        delayed ahead of live traffic for W7 (1000000; quick 20000)
+		  --rate "N ..."     messages a second offered by W9 ("500 2000"; quick 500)
+		  --blocked "N ..."  consumers asleep in W10 ("1 50 200"; quick "1 20")
+		  --queues N         queues of W11, W13 (1000; quick 50)
+
+		What is measured, and where:
 		  --sides "S ..."    of hot heap floor upstream ("hot heap floor")
 		  --without-hot      the same as --sides "heap floor"
 		  --upstream FILE    also measure the SQL-only pgmq, from its SQL file
-		  --sampling R       share of calls whose latency is logged (0.2; W6, W8 1)
+		  --sampling R       share of calls whose latency is logged (0.2; more where calls are few)
 		  --destdir DIR      use the extension installed under DIR
 		  --system           use the extension installed in the server
 		                     (default: build this checkout into the scratch folder)
@@ -38,9 +48,9 @@ die() {
 
 set_defaults() {
 	QUICK=0 KEEP=0 PIN=1
-	REPS='' RUN_SECONDS='' PRELOAD='' LEASED=''
+	REPS='' RUN_SECONDS='' PRELOAD='' LEASED='' BACKLOG='' DELAYED='' RATES='' BLOCKED='' QUEUES=''
 	CLIENTS_OVERRIDE='' SAMPLING='' PAYLOAD_BYTES=200
-	SYNC_MODES=(off on)
+	SYNC_MODES=() SYNC_CHOSEN=0
 	SIDES=(hot heap floor)
 	UPSTREAM_SQL=''
 	INSTALL=build DESTDIR=''
@@ -54,8 +64,16 @@ need_number() {
 	[[ $2 =~ ^[1-9][0-9]*$ ]] || die "$1 needs a positive number, got \"$2\""
 }
 
+need_numbers() {
+	[[ $2 =~ ^[1-9][0-9]*(\ +[1-9][0-9]*)*$ ]] || die "$1 needs positive numbers, got \"$2\""
+}
+
 add_workload() {
 	local name=${1,,}
+	if [ "$name" = all ]; then
+		mapfile -t -O ${#WORKLOADS[@]} WORKLOADS < <(all_workloads)
+		return
+	fi
 	[ -f "$BENCH_DIR/workloads/$name.sh" ] || die "there is no workload \"$1\""
 	WORKLOADS+=("$name")
 }
@@ -66,6 +84,7 @@ set_sync() {
 		both) SYNC_MODES=(off on) ;;
 		*) die "--sync takes on, off or both" ;;
 	esac
+	SYNC_CHOSEN=1
 }
 
 set_sides() {
@@ -89,11 +108,16 @@ parse_valued_option() {
 	case $1 in
 		--reps) need_number "$1" "$2"; REPS=$2 ;;
 		--seconds) need_number "$1" "$2"; RUN_SECONDS=$2 ;;
-		--clients) CLIENTS_OVERRIDE=$2 ;;
+		--clients) need_numbers "$1" "$2"; CLIENTS_OVERRIDE=$2 ;;
 		--sync) set_sync "$2" ;;
 		--payload) need_number "$1" "$2"; PAYLOAD_BYTES=$2 ;;
 		--preload) need_number "$1" "$2"; PRELOAD=$2 ;;
 		--leased) need_number "$1" "$2"; LEASED=$2 ;;
+		--backlog) need_numbers "$1" "$2"; BACKLOG=$2 ;;
+		--delayed) need_number "$1" "$2"; DELAYED=$2 ;;
+		--rate) need_numbers "$1" "$2"; RATES=$2 ;;
+		--blocked) need_numbers "$1" "$2"; BLOCKED=$2 ;;
+		--queues) need_number "$1" "$2"; QUEUES=$2 ;;
 		--sides) set_sides "$2" ;;
 		--upstream) UPSTREAM_SQL=$(realpath "$2"); SIDES+=(upstream) ;;
 		--sampling) SAMPLING=$2 ;;
@@ -107,9 +131,13 @@ parse_valued_option() {
 
 fill_in_sizes() {
 	if [ "$QUICK" = 1 ]; then
-		: "${REPS:=1}" "${RUN_SECONDS:=2}" "${PRELOAD:=100000}" "${LEASED:=50000}"
+		: "${REPS:=1}" "${RUN_SECONDS:=1}" "${PRELOAD:=50000}" "${LEASED:=20000}"
+		: "${BACKLOG:=10000 50000}" "${DELAYED:=20000}" "${RATES:=500}" "${BLOCKED:=1 20}" "${QUEUES:=50}"
+		[ $SYNC_CHOSEN = 1 ] || SYNC_MODES=(off)
 	else
 		: "${REPS:=3}" "${RUN_SECONDS:=10}" "${PRELOAD:=1000000}" "${LEASED:=500000}"
+		: "${BACKLOG:=100000 1000000}" "${DELAYED:=1000000}" "${RATES:=500 2000}" "${BLOCKED:=1 50 200}" "${QUEUES:=1000}"
+		[ $SYNC_CHOSEN = 1 ] || SYNC_MODES=(off on)
 	fi
 }
 
@@ -118,6 +146,11 @@ all_workloads() {
 	for file in "$BENCH_DIR"/workloads/w*.sh; do
 		basename "$file" .sh
 	done | sort -V
+}
+
+# The largest of some numbers
+largest_of() {
+	printf '%s\n' "$@" | sort -n | tail -1
 }
 
 parse_options() {

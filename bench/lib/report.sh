@@ -2,6 +2,8 @@
 
 CSV_COLUMNS=commit,date,pg,workload,cell,sync,clients,qty,payload,side,rep,stage,unit,calls,moved,ran_dry,seconds,per_second,p50_us,p99_us,max_us,drift,wal_bytes,wal_per_unit,wal_fpi,xids,xids_per_unit,dead_tuples,table_bytes,total_bytes,cpu_s_per_1000,verdict
 
+SERIES_COLUMNS=commit,date,pg,workload,cell,sync,clients,qty,payload,side,rep,stage,second,per_second,p50_us,p99_us
+
 git_commit() {
 	local id
 	id=$(git -C "$TOP_DIR" rev-parse --short=12 HEAD 2>/dev/null) || id=uncommitted
@@ -48,21 +50,31 @@ report_open() {
 	mkdir -p "$RESULTS_DIR"
 	CSV=$RESULTS_DIR/$COMMIT-$RUN_DATE.csv
 	SUMMARY=${CSV%.csv}.md
+	SERIES=${CSV%.csv}.series.csv
 	echo "$CSV_COLUMNS" >"$CSV"
 	header | tee "$SUMMARY"
+}
+
+# Pending rows begin with clients and qty; the rest of what names a row is put round
+# them: add_names WORKLOAD REP < pending
+add_names() {
+	awk -F, -v OFS=, -v run="$COMMIT,$RUN_DATE,$PG_MAJOR,$1,$CELL,$SYNC" -v side="$PAYLOAD_BYTES,$SIDE,$2" '
+		{ load = $1 "," $2; sub(/^[^,]*,[^,]*,/, ""); print run, load, side, $0 }'
 }
 
 # Append the cell's pending rows to the CSV, a verdict on each. A cell that lost
 # or repeated a message scores 0.
 report_rows() {
 	local workload=$1 rep=$2 verdict=${3//[,\"]/;} row
-	local prefix="$COMMIT,$RUN_DATE,$PG_MAJOR,$workload,$CELL,$SYNC,$CLIENTS,$QTY,$PAYLOAD_BYTES,$SIDE,$rep"
-	while IFS= read -r row; do
-		echo "$prefix,$row,$verdict" | awk -F, -v OFS=, '$NF != "ok" { $18 = 0 } { print }' >>"$CSV"
+	add_names "$workload" "$rep" <"$PENDING" | while IFS= read -r row; do
+		echo "$row,$verdict" | awk -F, -v OFS=, '$NF != "ok" { $18 = 0 } { print }' >>"$CSV"
 		tail -1 "$CSV" | awk -F, '{
-			printf "  %-12s sync=%-3s c%-3d q%-3d rep %d %-8s %11.1f %ss/s  p50 %8d us  p99 %8d us  %7.1f B WAL  %s\n",
+			printf "  %-18s sync=%-3s c%-3d q%-3d rep %d %-8s %11.1f %ss/s  p50 %8d us  p99 %8d us  %7.1f B WAL  %s\n",
 				$12, $6, $7, $8, $11, $10, $18, $13, $19, $20, $24, $NF }'
-	done <"$PENDING"
+	done
+	[ -s "$PENDING_SERIES" ] || return 0
+	[ -e "$SERIES" ] || echo "$SERIES_COLUMNS" >"$SERIES"
+	add_names "$workload" "$rep" <"$PENDING_SERIES" >>"$SERIES"
 }
 
 report_close() {

@@ -67,12 +67,17 @@ destdir_settings() {
 	echo "dynamic_library_path = '$DESTDIR$PKGLIBDIR:\$libdir'"
 }
 
-# The ring has room for every message of these workloads; what happens without
-# that room is a question of its own.
+# The ring has room for every message of these workloads, and as much again; what
+# happens without that room is a question for W14.
+ring_megabytes() {
+	# shellcheck disable=SC2086
+	echo $(($(largest_of $PRELOAD $BACKLOG) * 128 / 1048576 + 512))
+}
+
 extension_settings() {
 	has_side hot || return 0
 	echo "shared_preload_libraries = 'pgmq'"
-	echo "pgmq.ring_memory = 512MB"
+	echo "pgmq.ring_memory = $(ring_megabytes)MB"
 	[ "$INSTALL" = system ] || destdir_settings
 }
 
@@ -85,7 +90,7 @@ base_settings() {
 		shared_buffers = 2GB
 		max_wal_size = 16GB
 		checkpoint_timeout = 1h
-		max_connections = 200
+		max_connections = 300
 		autovacuum = on
 		jit = off
 		track_io_timing = off
@@ -101,6 +106,26 @@ all_settings() {
 	done
 }
 
+make_cluster() {
+	PGDATA=$SCRATCH/data
+	as_server_user "$BINDIR/initdb" -D "$PGDATA" -U bench -A trust -E UTF8 --locale=C \
+		--no-sync >"$SCRATCH/logs/initdb.log" 2>&1 || die "initdb failed: see $SCRATCH/logs/initdb.log"
+	{
+		echo "listen_addresses = ''"
+		echo "unix_socket_directories = '$SCRATCH/socket'"
+		all_settings
+	} >>"$PGDATA/postgresql.conf"
+}
+
+# server_ctl ARGUMENT...: pg_ctl on this server
+server_ctl() {
+	(cd "$SCRATCH" && as_server_user "$BINDIR/pg_ctl" -D "$PGDATA" -l "$PGDATA/server.log" -s "$@")
+}
+
+note_postmaster() {
+	POSTMASTER=$(head -1 "$PGDATA/postmaster.pid")
+}
+
 start_server() {
 	find_programs
 	make_scratch
@@ -110,18 +135,42 @@ start_server() {
 	if has_side hot && [ "$INSTALL" = build ]; then
 		build_extension
 	fi
-	PGDATA=$SCRATCH/data
-	as_server_user "$BINDIR/initdb" -D "$PGDATA" -U bench -A trust -E UTF8 --locale=C \
-		--no-sync >"$SCRATCH/logs/initdb.log" 2>&1 || die "initdb failed: see $SCRATCH/logs/initdb.log"
-	{
-		echo "listen_addresses = ''"
-		echo "unix_socket_directories = '$SCRATCH/socket'"
-		all_settings
-	} >>"$PGDATA/postgresql.conf"
-	(cd "$SCRATCH" && as_server_user "$BINDIR/pg_ctl" -D "$PGDATA" -l "$PGDATA/server.log" -w -s start) ||
-		{ tail -20 "$PGDATA/server.log" >&2; die "the server does not start"; }
-	POSTMASTER=$(head -1 "$PGDATA/postmaster.pid")
+	make_cluster
+	server_ctl -w start || { tail -20 "$PGDATA/server.log" >&2; die "the server does not start"; }
+	note_postmaster
 	export PGHOST=$SCRATCH/socket PGUSER=bench
+}
+
+# server_with SETTING=VALUE: restart with another setting until the cell ends
+server_with() {
+	touch "$SCRATCH/unusual"
+	server_ctl -w -m fast -o "-c $1" restart
+	note_postmaster
+}
+
+# Whatever a cell did to the server, go on with the usual one.
+server_as_usual() {
+	if [ -e "$SCRATCH/unusual" ]; then
+		server_ctl -w -m fast stop || true
+		server_ctl -w start
+		rm "$SCRATCH/unusual"
+	fi
+	note_postmaster
+}
+
+# kill -9 of the postmaster and all its children. Comes back when they are gone;
+# start it again with server_ctl.
+crash_server() {
+	local pids pid
+	touch "$SCRATCH/unusual"
+	pids="$POSTMASTER $(pgrep -P "$POSTMASTER" | xargs)"
+	# shellcheck disable=SC2086
+	kill -9 $pids 2>/dev/null || true
+	for pid in $pids; do
+		while kill -0 "$pid" 2>/dev/null; do
+			sleep 0.01
+		done
+	done
 }
 
 # Ends the server and, unless asked to keep it, removes everything of it.
@@ -129,7 +178,7 @@ stop_server() {
 	local status=$?
 	trap - EXIT
 	if [ -n "${POSTMASTER:-}" ]; then
-		(cd "$SCRATCH" && as_server_user "$BINDIR/pg_ctl" -D "$PGDATA" -m immediate -s stop) || true
+		server_ctl -m immediate stop || true
 	fi
 	if [ -n "${SCRATCH:-}" ]; then
 		if [ "$KEEP" = 1 ]; then
@@ -151,19 +200,4 @@ sql() {
 		PGOPTIONS='-c synchronous_commit=off -c client_min_messages=warning' \
 			"$BINDIR/psql" -X -q -A -t -F ' ' -v ON_ERROR_STOP=1 -d "$database" -f -
 	fi
-}
-
-# CPU seconds used so far by the server's processes, those that ended included.
-server_cpu_seconds() {
-	{ cat /proc/[0-9]*/stat 2>/dev/null || true; } | awk -v pm="$POSTMASTER" -v hz="$(getconf CLK_TCK)" '
-		{ sub(/\(.*\)/, "x") }
-		$1 == pm { ticks += $14 + $15 + $16 + $17 }
-		$4 == pm { ticks += $14 + $15 }
-		END { printf "%.2f\n", ticks / hz }'
-}
-
-# While one client is measured, its processes share one processor: otherwise the
-# figure is the machine's wake-up between two. Backends inherit the postmaster's.
-pin_server() {
-	taskset -p -c "$1" "$POSTMASTER" >/dev/null
 }

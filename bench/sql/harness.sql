@@ -19,17 +19,19 @@ CREATE FUNCTION bench.note(kind text, n bigint) RETURNS void LANGUAGE sql AS
 CREATE FUNCTION bench.table_of(side_schema text, queue_name text) RETURNS regclass LANGUAGE sql AS
 	$$ SELECT format('%I.%I', side_schema, 'q_' || queue_name)::regclass $$;
 
--- Send n copies of a message, batch by batch, each in a transaction of its own.
-CREATE PROCEDURE bench.fill(side_schema text, queue_name text, n bigint, msg jsonb) LANGUAGE plpgsql AS $$
+-- Send n copies of a message, batch by batch, each in a transaction of its own;
+-- with a delay in seconds, or (0) by the call without one.
+CREATE PROCEDURE bench.fill(side_schema text, queue_name text, n bigint, msg jsonb, delay_seconds integer DEFAULT 0) LANGUAGE plpgsql AS $$
 DECLARE
 	batch_size CONSTANT integer := 1000;
 	msgs jsonb[] := array_fill(msg, ARRAY[batch_size]);
-	stmt text := format('SELECT count(*) FROM %I.send_batch($1, $2)', side_schema);
+	stmt text := format('SELECT count(*) FROM %I.send_batch($1, $2%s)', side_schema,
+		CASE WHEN delay_seconds > 0 THEN ', $3' END);
 	missing bigint := n;
 	sent bigint;
 BEGIN
 	WHILE missing > 0 LOOP
-		EXECUTE stmt INTO sent USING queue_name, msgs[1 : least(missing, batch_size)];
+		EXECUTE stmt INTO sent USING queue_name, msgs[1 : least(missing, batch_size)], delay_seconds;
 		missing := missing - sent;
 		COMMIT;
 	END LOOP;
@@ -115,9 +117,18 @@ BEGIN
 		ELSE 'ok' END;
 END $$;
 
+-- Messages in a queue's archive, and how many ids they have.
+CREATE FUNCTION bench.archived(side_schema text, queue_name text, OUT n bigint, OUT n_ids bigint) LANGUAGE plpgsql AS $$
+BEGIN
+	EXECUTE format('SELECT count(*), count(DISTINCT msg_id) FROM %I.%I', side_schema, 'a_' || queue_name) INTO n, n_ids;
+END $$;
+
 -- 'ok', or what is wrong with a drained queue that should have held want_ready
--- messages that nobody had leased and want_leased that somebody had, each once.
-CREATE FUNCTION bench.verdict(side_schema text, queue_name text, want_ready bigint, want_leased bigint) RETURNS text LANGUAGE plpgsql AS $$
+-- messages that nobody had leased and want_leased that somebody had (or that are
+-- delayed), with want_reads leases among them, none leased more often than most_reads;
+-- and want_archived in the archive.
+CREATE FUNCTION bench.verdict(side_schema text, queue_name text, want_ready bigint, want_leased bigint,
+	want_reads bigint, most_reads integer, want_archived bigint) RETURNS text LANGUAGE plpgsql AS $$
 DECLARE
 	c bench.census;
 	popped bigint;
@@ -125,22 +136,79 @@ DECLARE
 	ids bigint;
 	damaged bigint;
 	remaining bigint;
+	archived bigint;
+	archived_ids bigint;
 BEGIN
 	SELECT * INTO c FROM bench.census;
 	SELECT count(*) FILTER (WHERE how = 'pop'), count(*) FILTER (WHERE how = 'delete'),
 		   count(DISTINCT msg_id), count(*) FILTER (WHERE NOT intact)
 		INTO popped, deleted, ids, damaged FROM bench.drained;
 	EXECUTE format('SELECT count(*) FROM %s', bench.table_of(side_schema, queue_name)) INTO remaining;
+	SELECT * INTO archived, archived_ids FROM bench.archived(side_schema, queue_name);
 	RETURN CASE
 		WHEN EXISTS (SELECT FROM bench.notes WHERE kind = 'repeat')
 			THEN format('%s messages delivered twice', (SELECT sum(n) FROM bench.notes WHERE kind = 'repeat'))
 		WHEN c.n_rows <> want_ready + want_leased THEN format('%s messages instead of %s', c.n_rows, want_ready + want_leased)
-		WHEN c.n_reads <> want_leased THEN format('%s leases instead of %s', c.n_reads, want_leased)
-		WHEN c.max_read_ct > 1 THEN format('a message was leased %s times', c.max_read_ct)
+		WHEN c.n_reads <> want_reads THEN format('%s leases instead of %s', c.n_reads, want_reads)
+		WHEN c.max_read_ct > most_reads THEN format('a message was leased %s times', c.max_read_ct)
 		WHEN popped <> want_ready THEN format('%s messages popped instead of %s', popped, want_ready)
 		WHEN deleted <> want_leased THEN format('%s messages deleted instead of %s', deleted, want_leased)
 		WHEN ids <> popped + deleted THEN format('%s ids in %s drained messages', ids, popped + deleted)
 		WHEN damaged > 0 THEN format('%s messages altered', damaged)
 		WHEN remaining > 0 THEN format('%s messages left in the table', remaining)
+		WHEN archived <> want_archived OR archived_ids <> archived
+			THEN format('%s messages with %s ids archived instead of %s', archived, archived_ids, want_archived)
 		ELSE 'ok' END;
+END $$;
+
+-- When a message could be had at the earliest, and when a consumer had it.
+CREATE UNLOGGED TABLE bench.due (msg_id bigint, at timestamptz);
+CREATE UNLOGGED TABLE bench.receipts (msg_id bigint, at timestamptz);
+
+-- Send n messages, ten thousand a transaction, that become readable evenly over
+-- so many seconds; the first of them lead_seconds after all are sent, by a guess that
+-- errs on the late side. As many as fall due within a millisecond share a call.
+CREATE PROCEDURE bench.schedule(side_schema text, queue_name text, n integer, over_seconds double precision,
+	lead_seconds double precision, msg jsonb) LANGUAGE plpgsql AS $$
+DECLARE
+	per_call CONSTANT integer := greatest(1, ceil(n / over_seconds / 1000)::integer);
+	start timestamptz := clock_timestamp() + make_interval(secs => lead_seconds + n / 20000.0);
+	due timestamptz;
+BEGIN
+	FOR i IN 0 .. n - 1 BY per_call LOOP
+		due := start + make_interval(secs => over_seconds * i / n);
+		EXECUTE format('INSERT INTO bench.due SELECT s, $3 FROM %I.send_batch($1, $2, $3) AS s', side_schema)
+			USING queue_name, array_fill(msg, ARRAY[least(per_call, n - i)]), due;
+		IF i / 10000 <> (i + per_call) / 10000 THEN
+			COMMIT;
+		END IF;
+	END LOOP;
+	IF clock_timestamp() > start THEN
+		RAISE EXCEPTION 'sending % messages took longer than thought', n;
+	END IF;
+END $$;
+
+-- Microseconds between due and receipt, and over how many seconds they spread.
+CREATE FUNCTION bench.receipt_latencies(OUT seconds numeric, OUT p50 bigint, OUT p99 bigint, OUT longest bigint) LANGUAGE sql AS $$
+	WITH waits AS (
+		SELECT r.at, d.at AS due, extract(epoch FROM r.at - d.at) * 1e6 AS us
+		FROM bench.receipts r JOIN bench.due d USING (msg_id))
+	SELECT coalesce(round(extract(epoch FROM max(at) - min(due)), 4), 0),
+		coalesce(percentile_disc(0.50) WITHIN GROUP (ORDER BY us), 0)::bigint,
+		coalesce(percentile_disc(0.99) WITHIN GROUP (ORDER BY us), 0)::bigint,
+		coalesce(max(us), 0)::bigint
+	FROM waits
+$$;
+
+-- The n messages sent last are leased: let the leases lapse one after another over so
+-- many seconds, the first in lead_seconds.
+CREATE PROCEDURE bench.let_lapse(side_schema text, queue_name text, n integer, over_seconds double precision,
+	lead_seconds double precision) LANGUAGE plpgsql AS $$
+DECLARE
+	start CONSTANT timestamptz := clock_timestamp() + make_interval(secs => lead_seconds);
+BEGIN
+	EXECUTE format('INSERT INTO bench.due SELECT msg_id, $2 + make_interval(secs => $3 * (row_number() OVER (ORDER BY msg_id) - 1) / $1)
+		FROM (SELECT msg_id FROM %s ORDER BY msg_id DESC LIMIT $1) l', bench.table_of(side_schema, queue_name))
+		USING n, start, over_seconds;
+	EXECUTE format('SELECT count(*) FROM bench.due d, LATERAL %I.set_vt($1, d.msg_id, d.at)', side_schema) USING queue_name;
 END $$;

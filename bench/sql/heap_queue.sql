@@ -28,6 +28,11 @@ BEGIN
 	RETURN lower('q_' || queue_name);
 END $$;
 
+CREATE FUNCTION bench_heap.archive_of(queue_name text) RETURNS text LANGUAGE sql AS
+	$$ SELECT 'a' || substr(bench_heap.table_of(queue_name), 2) $$;
+
+CREATE TABLE bench_heap.meta (queue_name text PRIMARY KEY);
+
 CREATE FUNCTION bench_heap.create(queue_name text) RETURNS void LANGUAGE plpgsql AS $$
 DECLARE
 	tab text := bench_heap.table_of(queue_name);
@@ -42,11 +47,25 @@ BEGIN
 			message jsonb,
 			headers jsonb)', tab);
 	EXECUTE format('CREATE INDEX %I ON bench_heap.%I (vt)', tab || '_vt_idx', tab);
+	EXECUTE format(
+		'CREATE TABLE bench_heap.%I (
+			msg_id bigint PRIMARY KEY,
+			read_ct integer NOT NULL DEFAULT 0,
+			enqueued_at timestamptz NOT NULL DEFAULT now(),
+			last_read_at timestamptz,
+			archived_at timestamptz NOT NULL DEFAULT now(),
+			vt timestamptz NOT NULL,
+			message jsonb,
+			headers jsonb)', bench_heap.archive_of(queue_name));
+	EXECUTE format('CREATE INDEX ON bench_heap.%I (archived_at)', bench_heap.archive_of(queue_name));
+	INSERT INTO bench_heap.meta VALUES (queue_name);
 END $$;
 
 CREATE FUNCTION bench_heap.drop_queue(queue_name text) RETURNS boolean LANGUAGE plpgsql AS $$
 BEGIN
-	EXECUTE format('DROP TABLE IF EXISTS bench_heap.%I', bench_heap.table_of(queue_name));
+	EXECUTE format('DROP TABLE IF EXISTS bench_heap.%I, bench_heap.%I',
+		bench_heap.table_of(queue_name), bench_heap.archive_of(queue_name));
+	DELETE FROM bench_heap.meta m WHERE m.queue_name = drop_queue.queue_name;
 	RETURN true;
 END $$;
 
@@ -67,6 +86,25 @@ BEGIN
 		 SELECT $2, m, NULL FROM unnest($1) AS m RETURNING msg_id',
 		bench_heap.table_of(queue_name)) USING msgs, clock_timestamp();
 END $$;
+
+-- With a delay
+CREATE FUNCTION bench_heap.send(queue_name text, msg jsonb, delay timestamptz) RETURNS SETOF bigint LANGUAGE plpgsql AS $$
+BEGIN
+	RETURN QUERY EXECUTE format(
+		'INSERT INTO bench_heap.%I (vt, message, headers) VALUES ($2, $1, NULL) RETURNING msg_id',
+		bench_heap.table_of(queue_name)) USING msg, delay;
+END $$;
+
+CREATE FUNCTION bench_heap.send_batch(queue_name text, msgs jsonb[], delay timestamptz) RETURNS SETOF bigint LANGUAGE plpgsql AS $$
+BEGIN
+	RETURN QUERY EXECUTE format(
+		'INSERT INTO bench_heap.%I (vt, message, headers)
+		 SELECT $2, m, NULL FROM unnest($1) AS m RETURNING msg_id',
+		bench_heap.table_of(queue_name)) USING msgs, delay;
+END $$;
+
+CREATE FUNCTION bench_heap.send_batch(queue_name text, msgs jsonb[], delay integer) RETURNS SETOF bigint LANGUAGE sql AS
+	$$ SELECT bench_heap.send_batch(queue_name, msgs, clock_timestamp() + make_interval(secs => delay)) $$;
 
 CREATE FUNCTION bench_heap.send(queue_name text, msg jsonb, headers jsonb) RETURNS SETOF bigint LANGUAGE plpgsql AS $$
 BEGIN
@@ -101,6 +139,19 @@ BEGIN
 		 WHERE m.msg_id = claimed.msg_id
 		 RETURNING m.msg_id, m.read_ct, m.enqueued_at, m.last_read_at, m.vt, m.message, m.headers',
 		bench_heap.table_of(queue_name)) USING qty, vt;
+END $$;
+
+-- Looks again and again until there is a message.
+CREATE FUNCTION bench_heap.read_with_poll(queue_name text, vt integer, qty integer, max_poll_seconds integer DEFAULT 5, poll_interval_ms integer DEFAULT 100)
+RETURNS SETOF bench_heap.message_record LANGUAGE plpgsql AS $$
+DECLARE
+	stop_at timestamptz := clock_timestamp() + make_interval(secs => max_poll_seconds);
+BEGIN
+	LOOP
+		RETURN QUERY SELECT * FROM bench_heap.read(queue_name, vt, qty);
+		EXIT WHEN FOUND OR clock_timestamp() >= stop_at;
+		PERFORM pg_sleep(poll_interval_ms / 1000.0);
+	END LOOP;
 END $$;
 
 -- By group: the heads of all groups whose first message may be read are locked,
@@ -167,3 +218,46 @@ BEGIN
 	RETURN QUERY EXECUTE format('DELETE FROM bench_heap.%I WHERE msg_id = ANY ($1) RETURNING msg_id',
 		bench_heap.table_of(queue_name)) USING msg_ids;
 END $$;
+
+CREATE FUNCTION bench_heap.archive(queue_name text, msg_id bigint) RETURNS boolean LANGUAGE plpgsql AS $$
+DECLARE
+	moved bigint;
+BEGIN
+	EXECUTE format(
+		'WITH gone AS (
+			DELETE FROM bench_heap.%I WHERE msg_id = $1
+			RETURNING msg_id, read_ct, enqueued_at, last_read_at, vt, message, headers)
+		 INSERT INTO bench_heap.%I (msg_id, read_ct, enqueued_at, last_read_at, vt, message, headers)
+		 SELECT * FROM gone RETURNING msg_id',
+		bench_heap.table_of(queue_name), bench_heap.archive_of(queue_name)) INTO moved USING msg_id;
+	RETURN moved IS NOT NULL;
+END $$;
+
+CREATE FUNCTION bench_heap.set_vt(queue_name text, msg_id bigint, vt timestamptz)
+RETURNS SETOF bench_heap.message_record LANGUAGE plpgsql AS $$
+BEGIN
+	RETURN QUERY EXECUTE format(
+		'UPDATE bench_heap.%I SET vt = $2 WHERE msg_id = $1
+		 RETURNING msg_id, read_ct, enqueued_at, last_read_at, vt, message, headers',
+		bench_heap.table_of(queue_name)) USING msg_id, vt;
+END $$;
+
+CREATE FUNCTION bench_heap.set_vt(queue_name text, msg_id bigint, vt integer)
+RETURNS SETOF bench_heap.message_record LANGUAGE sql AS
+	$$ SELECT * FROM bench_heap.set_vt(queue_name, msg_id, clock_timestamp() + make_interval(secs => vt)) $$;
+
+CREATE FUNCTION bench_heap.metrics(queue_name text, OUT queue_length bigint, OUT newest_msg_age_sec integer,
+	OUT oldest_msg_age_sec integer, OUT total_messages bigint, OUT queue_visible_length bigint) LANGUAGE plpgsql AS $$
+BEGIN
+	EXECUTE format(
+		'SELECT count(*), extract(epoch FROM now() - max(enqueued_at))::integer,
+			extract(epoch FROM now() - min(enqueued_at))::integer,
+			(SELECT CASE WHEN is_called THEN last_value ELSE 0 END FROM bench_heap.%2$I),
+			count(*) FILTER (WHERE vt <= clock_timestamp())
+		 FROM bench_heap.%1$I', bench_heap.table_of(queue_name), bench_heap.table_of(queue_name) || '_msg_id_seq')
+		INTO queue_length, newest_msg_age_sec, oldest_msg_age_sec, total_messages, queue_visible_length;
+END $$;
+
+CREATE FUNCTION bench_heap.metrics_all() RETURNS TABLE (queue_name text, queue_length bigint, newest_msg_age_sec integer,
+	oldest_msg_age_sec integer, total_messages bigint, queue_visible_length bigint) LANGUAGE sql AS
+	$$ SELECT q.queue_name, m.* FROM bench_heap.meta q, bench_heap.metrics(q.queue_name) m $$;

@@ -16,16 +16,9 @@ w2_cells() {
 	echo "read100 4 100"
 }
 
-w2_script() {
-	case $SIDE in
-		floor) echo "SELECT bench_floor.floor_lease('bench_floor.q_bench', $QTY);" ;;
-		*) echo "SELECT msg_id FROM $SCHEMA.read('bench', 86400, $QTY);" ;;
-	esac
-}
-
 w2_cell() {
 	queue_create bench
 	queue_fill bench "$PRELOAD"
 	queue_settle bench
-	w2_script | stage "$CELL" bench lease
+	read_script | stage "$CELL" bench lease
 }

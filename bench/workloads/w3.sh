@@ -2,6 +2,7 @@
 # little or finds its message deleted by somebody else leaves a note.
 
 W3_DEPTH=1000
+WORKLOAD_SERIES=1
 
 w3_title() {
 	echo "send + read + delete at a steady depth of $W3_DEPTH; a call is the three statements"
@@ -17,27 +18,6 @@ w3_cells() {
 		echo "cycle $clients 1"
 	done
 	echo "cycle100 4 100"
-}
-
-# The floor leases rows of a table beside it, so that no row is leased while it
-# is deleted.
-w3_floor_script() {
-	if [ "$QTY" -eq 1 ]; then
-		echo "SELECT bench_floor.floor_insert('bench_floor.q_bench', '$PAYLOAD'::jsonb);"
-	else
-		echo "SELECT bench_floor.floor_multi_insert('bench_floor.q_bench', $(batch_payload "$QTY"));"
-	fi
-	echo "SELECT bench_floor.floor_lease('bench_floor.q_leases', $QTY);"
-	echo "SELECT bench_floor.floor_delete('bench_floor.q_bench');"
-}
-
-w3_single_script() {
-	cat <<-SQL
-		\set msg_id 0
-		SELECT $SCHEMA.send('bench', '$PAYLOAD'::jsonb);
-		SELECT msg_id FROM $SCHEMA.read('bench', 600, 1) \aset
-	SQL
-	acknowledge_script
 }
 
 w3_batch_script() {
@@ -56,8 +36,8 @@ w3_batch_script() {
 
 w3_script() {
 	case $SIDE-$QTY in
-		floor-*) w3_floor_script ;;
-		*-1) w3_single_script ;;
+		floor-*) floor_cycle_script ;;
+		*-1) cycle_script ;;
 		*) w3_batch_script ;;
 	esac
 }
