@@ -49,8 +49,8 @@ drop_queues() {
 
 # What a failed body may have left running, and another server than it began with.
 clean_up_cell() {
-	end_background
 	server_as_usual
+	end_background
 	drop_queues || echo "bench/run: dropping the queues of $SIDE failed" >&2
 }
 

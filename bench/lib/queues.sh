@@ -41,6 +41,7 @@ queue_fill_groups() {
 # the drain deletes by id, but nobody read them.
 queue_fill_delayed() {
 	local queue=$1 n=$2
+	[ "$n" -gt 0 ] || return 0
 	sql "$DATABASE" "CALL bench.fill('$SCHEMA', '$queue', $n, '$PAYLOAD', 86400);"
 	WANT_LEASED[$queue]=$((WANT_LEASED[$queue] + n))
 }
@@ -98,4 +99,10 @@ queue_verify() {
 	said=$(queue_verdict "$queue")
 	[ "$said" = ok ] || VERDICT="$queue: $said"
 	queue_unchecked "$queue"
+}
+
+# many_queues N EACH: queues m1 .. mN with so many messages each; they are not in the
+# books
+many_queues() {
+	sql "$DATABASE" "CALL bench.many_queues('$SCHEMA', $1, $2, '$PAYLOAD');" "VACUUM (ANALYZE);"
 }

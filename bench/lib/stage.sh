@@ -11,9 +11,9 @@ clients_or() {
 	fi
 }
 
-# How long pgbench runs and how fast, instead of RUN_SECONDS at full speed; a
-# workload sets it for the stages that follow.
-PGBENCH_LENGTH=()
+# How long pgbench runs, instead of RUN_SECONDS, how fast, and with which variables;
+# a workload sets it for the stages that follow.
+PGBENCH_ARGS=()
 
 # More settings for pgbench's sessions, as PGOPTIONS.
 SESSION_OPTIONS=''
@@ -21,13 +21,13 @@ SESSION_OPTIONS=''
 # Run the script in $SCRATCH/script.sql; sets CALLS and TOOK_SECONDS.
 run_pgbench() {
 	local out=$SCRATCH/logs/pgbench.out threads=$CLIENTS
-	local -a length=(-T "$RUN_SECONDS")
+	local -a args=(-T "$RUN_SECONDS")
 	[ "$threads" -le "$(nproc)" ] || threads=$(nproc)
-	[ ${#PGBENCH_LENGTH[@]} -eq 0 ] || length=("${PGBENCH_LENGTH[@]}")
+	[ ${#PGBENCH_ARGS[@]} -eq 0 ] || args=("${PGBENCH_ARGS[@]}")
 	rm -f "$SCRATCH"/logs/latency.*
 	if ! PGOPTIONS="-c synchronous_commit=$SYNC $SESSION_OPTIONS" timeout $((RUN_SECONDS * 3 + STAGE_PATIENCE)) \
 		${PIN_PREFIX[@]+"${PIN_PREFIX[@]}"} \
-		"$BINDIR/pgbench" -n -M prepared -c "$CLIENTS" -j "$threads" "${length[@]}" \
+		"$BINDIR/pgbench" -n -M prepared -c "$CLIENTS" -j "$threads" "${args[@]}" \
 		-l --log-prefix="$SCRATCH/logs/latency" --sampling-rate="$STAGE_SAMPLING" \
 		-f "$SCRATCH/script.sql" "$DATABASE" >"$out" 2>&1; then
 		echo "pgbench: $(grep -m1 -E 'ERROR|FATAL|error|aborted' "$out" || tail -1 "$out")" >&2
@@ -56,8 +56,7 @@ account() {
 	fi
 	case $effect in
 		lease | pop) account_until_dry "${WANT_READY[$queue]}" ;;
-		archive) account_until_dry "${WANT_LEASED[$queue]}" ;;
-		cycle | drain) MOVED=$((want - $(notes_of short))) ;;
+		cycle | drain | many | archive) MOVED=$((want - $(notes_of short))) ;;
 	esac
 	case $effect in
 		send) WANT_READY[$queue]=$((WANT_READY[$queue] + want)) ;;
@@ -65,6 +64,7 @@ account() {
 		pop | drain) WANT_READY[$queue]=$((WANT_READY[$queue] - MOVED)) ;;
 		archive) count_archived "$queue" "$MOVED" ;;
 		cycle) WANT_READY[$queue]=$((WANT_READY[$queue] + want - MOVED)) ;;
+		many) WANT_SHORT=$((WANT_SHORT + want - MOVED)) ;;
 		poll) MOVED=$CALLS ;;
 	esac
 }
@@ -118,10 +118,12 @@ read_latencies() {
 
 # stage NAME QUEUE EFFECT: measure the pgbench script on stdin once.
 # EFFECT says what a call does to the queue:
-#   send, lease, pop, archive   to QTY messages, lease, pop and archive to fewer
-#                               where there are no more
+#   send, lease, pop            QTY messages, lease and pop fewer where there are no more
+#   archive                     archives QTY leased messages; notes tell which were gone
 #   cycle                       sends, reads and deletes QTY messages
 #   drain                       pops QTY messages; notes tell how many did not come
+#   many                        a cycle somewhere in many queues, whose books are in
+#                               WANT_SHORT
 #   extend                      moves the vt of QTY leased messages
 #   poll                        nothing; calls are counted
 stage() {
@@ -163,7 +165,7 @@ blank_row() {
 # drain_stage NAME QUEUE: pop all that is ready, QTY a call, each client an equal share.
 # However long it takes, it goes on to the end.
 drain_stage() {
-	local -a PGBENCH_LENGTH=(-t $((WANT_READY[$2] / QTY / CLIENTS)))
+	local -a PGBENCH_ARGS=(-t $((WANT_READY[$2] / QTY / CLIENTS)))
 	local STAGE_PATIENCE=3600
 	drain_script "$2" | stage "$1" "$2" drain
 }

@@ -212,3 +212,42 @@ BEGIN
 		USING n, start, over_seconds;
 	EXECUTE format('SELECT count(*) FROM bench.due d, LATERAL %I.set_vt($1, d.msg_id, d.at)', side_schema) USING queue_name;
 END $$;
+
+-- Queues m1 .. mn with so many messages each.
+CREATE PROCEDURE bench.many_queues(side_schema text, n integer, each_one integer, msg jsonb) LANGUAGE plpgsql AS $$
+BEGIN
+	FOR i IN 1 .. n LOOP
+		EXECUTE format('SELECT %I.create($1)', side_schema) USING 'm' || i;
+		EXECUTE format('SELECT count(*) FROM %I.send_batch($1, $2)', side_schema) USING 'm' || i, array_fill(msg, ARRAY[each_one]);
+		COMMIT;
+	END LOOP;
+END $$;
+
+-- Messages in the tables of queues m1 .. mn, and how many of them were read.
+CREATE FUNCTION bench.many_rows(side_schema text, n integer, OUT n_rows bigint, OUT n_reads bigint) LANGUAGE plpgsql AS $$
+DECLARE
+	more_rows bigint;
+	more_reads bigint;
+BEGIN
+	n_rows := 0;
+	n_reads := 0;
+	FOR i IN 1 .. n LOOP
+		EXECUTE format('SELECT count(*), coalesce(sum(read_ct), 0) FROM %s', bench.table_of(side_schema, 'm' || i))
+			INTO more_rows, more_reads;
+		n_rows := n_rows + more_rows;
+		n_reads := n_reads + more_reads;
+	END LOOP;
+END $$;
+
+-- When the first call of metrics began that took less than so many milliseconds.
+CREATE FUNCTION bench.first_quick_metrics(side_schema text, queue_name text, quick_ms double precision) RETURNS timestamptz LANGUAGE plpgsql AS $$
+DECLARE
+	start timestamptz;
+BEGIN
+	LOOP
+		start := clock_timestamp();
+		EXECUTE format('SELECT * FROM %I.metrics($1)', side_schema) USING queue_name;
+		EXIT WHEN clock_timestamp() - start < make_interval(secs => quick_ms / 1000);
+	END LOOP;
+	RETURN start;
+END $$;

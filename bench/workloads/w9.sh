@@ -34,7 +34,7 @@ w9_cell() {
 # The queue is new each time: what is left over from one stage is not the next one's.
 w9_stage() {
 	local name=$1
-	local -a PGBENCH_LENGTH=(-T "$RUN_SECONDS" -R "$CELL")
+	local -a PGBENCH_ARGS=(-T "$RUN_SECONDS" -R "$CELL")
 	queue_create bench
 	queue_fill bench 1000
 	queue_settle bench
