@@ -4,7 +4,7 @@
 #   make test               build and test on private servers; installs nothing
 #   make lint               the rules a compiler does not know
 #   make demo, demo-stop    a private server with producers and consumers
-#   make bench              measurements
+#   make bench              all measurements, quick and small; see bench/README.md
 #
 # Settings: PG_CONFIG=path, WERROR=1 (warnings are errors), ASSERT=1 (assertions),
 # FAILPOINTS=1 (the points of src/common/failpoint.h; never for production),
@@ -58,7 +58,7 @@ test lint demo demo-stop:
 	@$(here)/scripts/$@
 
 bench:
-	@$(here)/bench/run
+	@$(here)/bench/run --quick
 
 ifneq ($(filter-out $(scripts),$(or $(MAKECMDGOALS),all)),)
 

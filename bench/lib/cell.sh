@@ -6,10 +6,7 @@
 #   wN_cells    a line per cell: name, clients, messages per call
 #   wN_cell     prepares queues with queue_..., then calls stage one or more times;
 #               it finds SIDE, SCHEMA, CELL, CLIENTS and QTY set
-#   wN_target   one line for the summary, what a good result is
-# and may define
-#   wN_compare  two words: stages that begin with the one and the other are compared
-#   WORKLOAD_SAMPLING, WORKLOAD_SERIES=1, WORKLOAD_SYNC ("off": no need for "on")
+# and may define WORKLOAD_SAMPLING, WORKLOAD_SERIES=1, WORKLOAD_SYNC ("off": no need for "on")
 # A cell that does not apply to a side returns without a stage. What it finds wrong
 # goes into VERDICT.
 

@@ -83,7 +83,7 @@ report_close() {
 		echo
 		perl "$BENCH_DIR/lib/summary.pl" "$CSV" <<<"$(
 			for workload in "${WORKLOADS[@]}"; do
-				echo "$workload|$("${workload}_title")|$("${workload}_target")|$("${workload}_compare" 2>/dev/null || true)"
+				echo "$workload|$("${workload}_title")"
 			done)"
 	} | tee -a "$SUMMARY"
 	echo

@@ -4,10 +4,6 @@ w1_title() {
 	echo "send: single, and batches of 100"
 }
 
-w1_target() {
-	echo "single >= 90 % of the floor insert, batch >= 80 % of the floor multi-insert; WAL <= payload + 100 B single, + 60 B batched"
-}
-
 w1_cells() {
 	local clients
 	for clients in $(clients_or 1 8); do

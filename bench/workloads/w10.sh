@@ -10,10 +10,6 @@ w10_title() {
 	echo "$BLOCKED consumers asleep, $W10_RATE messages a second sent, maturing and lapsing; and idle"
 }
 
-w10_target() {
-	echo "p50 <= 1 ms, p99 <= 5 ms; idle < 1 % of a core (CPU s/1000 < 10), no WAL, no xids"
-}
-
 w10_cells() {
 	local n
 	for n in $BLOCKED; do

@@ -12,14 +12,6 @@ w11_title() {
 	echo "metrics at $W11_DEEP and $W11_SMALL messages; metrics_all over $QUEUES queues"
 }
 
-w11_target() {
-	echo "<= 1 ms at any depth; metrics_all <= 20 ms for 1,000 queues"
-}
-
-w11_compare() {
-	echo "deep small"
-}
-
 w11_cells() {
 	local clients
 	for clients in $(clients_or 2); do

@@ -10,14 +10,6 @@ w13_title() {
 	echo "$QUEUES queues at 1 message a second each; and at full speed, against one queue"
 }
 
-w13_target() {
-	echo "per-queue memory <= 4 kB; no slower per message than one queue within 20 %"
-}
-
-w13_compare() {
-	echo "many one"
-}
-
 w13_cells() {
 	local clients
 	for clients in $(clients_or 64); do

@@ -16,14 +16,6 @@ w14_title() {
 	echo "a pool of $W14_POOL_KB kB under $W14_BACKLOG messages; $W14_VISIBLE visible ones behind $W14_BACKLOG delayed"
 }
 
-w14_target() {
-	echo "drain >= 0.7 of the full pool's rate; visible messages never wait for delayed ones; no error, no loss"
-}
-
-w14_compare() {
-	echo "small full"
-}
-
 w14_cells() {
 	echo "drain 4 100"
 	echo "crowded $(clients_or 8 | awk '{ print $1 }') 1"

@@ -4,10 +4,6 @@ w2_title() {
 	echo "read, $PRELOAD messages preloaded, leases kept"
 }
 
-w2_target() {
-	echo ">= 80 % of the floor lease; never fewer with more clients; WAL <= 90 B per lease at qty 1, <= 40 B at qty 100"
-}
-
 w2_cells() {
 	local clients
 	for clients in $(clients_or 1 8 32); do

@@ -8,10 +8,6 @@ w3_title() {
 	echo "send + read + delete at a steady depth of $W3_DEPTH; a call is the three statements"
 }
 
-w3_target() {
-	echo ">= 3 x the heap queue at qty 1, >= 10 x at qty 100; drift >= 0.98 over ten minutes (--seconds 600); WAL <= 450 B per message in all"
-}
-
 w3_cells() {
 	local clients
 	for clients in $(clients_or 8); do

@@ -6,10 +6,6 @@ w4_title() {
 	echo "pop, archive and set_vt, one message a call, of $PRELOAD"
 }
 
-w4_target() {
-	echo ">= 3 x the heap queue each"
-}
-
 w4_cells() {
 	local clients verb
 	for clients in $(clients_or 8); do

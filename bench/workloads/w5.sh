@@ -14,10 +14,6 @@ w5_title() {
 	echo "backlogs of $BACKLOG: read one, read 100, drain to zero by pop of 100"
 }
 
-w5_target() {
-	echo "as with the smallest backlog within 10 %; drain rate constant within 5 % to the end"
-}
-
 w5_cells() {
 	local n
 	for n in $BACKLOG; do

@@ -13,15 +13,6 @@ w6_title() {
 	echo "$LEASED messages leased at the head, then empty poll, read, pop; and the same without them"
 }
 
-w6_target() {
-	echo "the leased head costs <= 1.1 x of the clean one; >= 1,000 x the heap queue"
-}
-
-# Stages whose name begins with the one and the other are compared by the summary.
-w6_compare() {
-	echo "leased clean"
-}
-
 w6_cells() {
 	local clients
 	for clients in $(clients_or 8); do

@@ -11,14 +11,6 @@ w7_title() {
 	echo "$DELAYED messages delayed ahead of live traffic; $W7_MATURING maturing within a second"
 }
 
-w7_target() {
-	echo "<= 1.1 x of none delayed; matured messages reach those who wait within 5 ms (p99)"
-}
-
-w7_compare() {
-	echo "delayed clean"
-}
-
 w7_cells() {
 	local clients
 	for clients in $(clients_or 8); do

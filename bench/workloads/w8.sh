@@ -14,10 +14,6 @@ w8_title() {
 	echo "send + read_grouped + delete, qty 1, at a steady depth; a call is the three statements"
 }
 
-w8_target() {
-	echo "p50 <= 0.5 ms a call on a hot queue, whatever the number of groups; calls/s grow with clients while there are groups for them"
-}
-
 w8_cells() {
 	local clients
 	for clients in $(clients_or 1 8); do

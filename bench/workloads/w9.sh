@@ -9,14 +9,6 @@ w9_title() {
 	echo "$RATES cycles a second offered, without and with a snapshot held; --seconds 600 for ten minutes"
 }
 
-w9_target() {
-	echo ">= 0.99 of the clean rate throughout; a bystander's pgbench within 2 %"
-}
-
-w9_compare() {
-	echo "held clean"
-}
-
 # Clients enough that a slow call does not lower the rate by itself
 w9_cells() {
 	local rate

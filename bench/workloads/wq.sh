@@ -15,14 +15,6 @@ wq_title() {
 	echo "queries on the table of $((2 * LEASED)) messages, $LEASED leased at the head, and of $WQ_SMALL"
 }
 
-wq_target() {
-	echo "delete and next within 2 x of the small queue; read by SQL within 5 x of the fast path"
-}
-
-wq_compare() {
-	echo "deep small"
-}
-
 wq_cells() {
 	local clients
 	for clients in $(clients_or 1); do
