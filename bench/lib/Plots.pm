@@ -74,6 +74,7 @@ sub _short
 sub workload
 {
 	my ($self, $results, $w) = @_;
+	return if $w eq 'w12';    # a second here, another there: no rates
 	my @rows = $results->rows_of($w);
 	my @moving = grep { $_->{unit} eq 'message' } @rows;
 	my $title = uc $w;
@@ -83,11 +84,11 @@ sub workload
 		$self->_bars($results, "$w-wal", "$title: WAL per message", 'bytes', ['wal_per_unit'], @moving));
 }
 
-# Lines of a rate over a number that x_of finds in a row; a line for each side and
+# Lines of a column over a number that x_of finds in a row; a line for each side and
 # what line_of calls it
 sub _lines
 {
-	my ($self, $results, $name, $title, $x_label, $x_of, $line_of, @rows) = @_;
+	my ($self, $results, $name, $title, $x_label, $x_of, $line_of, $column, @rows) = @_;
 	my (%points, @order, %side_of);
 	for my $row (@rows)
 	{
@@ -97,7 +98,8 @@ sub _lines
 			my $label = "$side " . $line_of->($row);
 			push @order, $label unless $points{$label};
 			$side_of{$label} = $side;
-			$points{$label}{$x} = $results->median_of($row->{key}, $side, 'per_second');
+			my $value = $results->median_of($row->{key}, $side, $column);
+			$points{$label}{$x} = $value if $value > 0;
 		}
 	}
 	my %dash;
@@ -109,22 +111,25 @@ sub _lines
 	} grep { keys %{ $points{$_} } > 1 } @order;
 	return unless @curves;
 	return $self->_draw($name, $title,
-		[ "set xlabel '$x_label'", "set ylabel 'per second'", 'set logscale xy', 'set rmargin 32' ], @curves);
+		[ "set xlabel '$x_label'", "set ylabel '" . ($column eq 'seconds' ? 'seconds' : 'per second') . "'", 'set logscale xy', 'set rmargin 32' ], @curves);
 }
 
 sub over_clients
 {
 	my ($self, $results, $w) = @_;
+	return if $w =~ /^w1[02]$/;    # clients are asleep, or one
 	my @rows = grep { $_->{qty} == 1 } $results->rows_of($w);
 	return $self->_lines($results, "$w-clients", uc($w) . ': throughput over clients', 'clients',
-		sub { $_[0]{clients} }, sub { "$_[0]{stage} $_[0]{sync}" }, @rows);
+		sub { $_[0]{clients} }, sub { "$_[0]{stage} $_[0]{sync}" }, 'per_second', @rows);
 }
 
 sub over_backlog
 {
 	my ($self, $results, $w) = @_;
-	return $self->_lines($results, "$w-backlog", uc($w) . ': throughput over backlog', 'messages',
-		sub { $_[0]{stage} =~ /^(\d+)-/ ? $1 : undef }, sub { ($_[0]{stage} =~ s/^\d+-//r) . " $_[0]{sync}" }, $results->rows_of($w));
+	my $what = $w eq 'w12' ? 'seconds' : 'per_second';
+	return $self->_lines($results, "$w-backlog", uc($w) . ': ' . ($w eq 'w12' ? 'seconds' : 'throughput') . ' over backlog', 'messages',
+		sub { $_[0]{stage} =~ /^(\d+)-/ ? $1 : undef }, sub { ($_[0]{stage} =~ s/^\d+-//r) . " $_[0]{sync}" }, $what,
+		$results->rows_of($w));
 }
 
 # What the series say, a line for each stage, side and repetition's median
