@@ -20,6 +20,7 @@ sub _text { my $t = shift; $t =~ s/([_^@&{}"\\])/ /g; return $t; }
 # _draw NAME TITLE SETTINGS CURVES: curves are [label, style, lines of data]
 sub _draw
 {
+	local $_;
 	my ($self, $name, $title, $settings, @curves) = @_;
 	open my $gnuplot, '|-', 'gnuplot' or die "cannot run gnuplot: $!\n";
 	print $gnuplot "set terminal svg size 900,420 dynamic font 'sans-serif,12' background '#ffffff'\n",
@@ -54,7 +55,7 @@ sub _bars
 			push @curves, [ $label, "using 2:xtic(1) with histograms fs solid $density lc rgb '$COLOUR{$side}'", \@lines ];
 		}
 	}
-	return unless @curves;
+	return unless @rows && @curves;
 	return $self->_draw($name, $title,
 		[ 'set style data histograms', 'set style histogram clustered gap 1.5', 'set boxwidth 0.95 relative',
 			"set ylabel '$unit'", 'set logscale y', 'set xtics rotate by -35 font ",10"', 'set bmargin 9', 'set rmargin 18' ],
@@ -75,13 +76,17 @@ sub workload
 {
 	my ($self, $results, $w) = @_;
 	return if $w eq 'w12';    # a second here, another there: no rates
-	my @rows = $results->rows_of($w);
+	my @rows = grep { $_->{unit} =~ /^(message|call)$/ } $results->rows_of($w);
+	my @timed = grep { $_->{p50_us} > 0 } @rows;
 	my @moving = grep { $_->{unit} eq 'message' } @rows;
 	my $title = uc $w;
-	return (
-		$self->_bars($results, "$w-rate", "$title: throughput", 'per second', ['per_second'], grep { $_->{unit} =~ /^(message|call)$/ } @rows),
-		$self->_bars($results, "$w-latency", "$title: latency, p50 and p99", 'microseconds', [ 'p50_us', 'p99_us' ], @rows),
-		$self->_bars($results, "$w-wal", "$title: WAL per message", 'bytes', ['wal_per_unit'], @moving));
+	my @drawn;
+	push @drawn, $self->_bars($results, "$w-rate", "$title: throughput", 'per second', ['per_second'], @rows)
+	  if $w ne 'w10';    # what is offered
+	push @drawn, $self->_bars($results, "$w-latency", "$title: latency, p50 and p99", 'microseconds', [ 'p50_us', 'p99_us' ], @timed);
+	push @drawn, $self->_bars($results, "$w-wal", "$title: WAL per message", 'bytes', ['wal_per_unit'], @moving)
+	  if $w ne 'w9';     # most of it the bystander's
+	return @drawn;
 }
 
 # Lines of a column over a number that x_of finds in a row; a line for each side and

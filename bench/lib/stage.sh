@@ -27,7 +27,7 @@ run_pgbench() {
 	rm -f "$SCRATCH"/logs/latency.*
 	if ! PGOPTIONS="-c synchronous_commit=$SYNC $SESSION_OPTIONS" timeout $((RUN_SECONDS * 3 + STAGE_PATIENCE)) \
 		${PIN_PREFIX[@]+"${PIN_PREFIX[@]}"} \
-		"$BINDIR/pgbench" -n -M prepared -c "$CLIENTS" -j "$threads" "${args[@]}" \
+		"$BINDIR/pgbench" -n -M prepared --random-seed=20011 -c "$CLIENTS" -j "$threads" "${args[@]}" \
 		-l --log-prefix="$SCRATCH/logs/latency" --sampling-rate="$STAGE_SAMPLING" \
 		-f "$SCRATCH/script.sql" "$DATABASE" >"$out" 2>&1; then
 		echo "pgbench: $(grep -m1 -E 'ERROR|FATAL|error|aborted' "$out" || tail -1 "$out")" >&2
