@@ -41,10 +41,11 @@ receipts_schedule() {
 	counters_begin
 }
 
-# receipts_await QUEUE N: until N messages have arrived, a minute at most; sets what
-# write_row wants
+# receipts_await QUEUE N [SECONDS]: until N messages have arrived, a minute at most; sets
+# what write_row wants. Does not look in the first SECONDS: that would be measured, too.
 receipts_await() {
 	local queue=$1 n=$2 tries arrived=0
+	sleep "${3:-0}"
 	for ((tries = 0; tries < (RUN_SECONDS + 60) * 10; tries++)); do
 		arrived=$(sql "$DATABASE" 'SELECT count(*) FROM bench.receipts;')
 		[ "$arrived" -lt "$n" ] || break

@@ -59,7 +59,7 @@ w10_delay() {
 	local n=$((W10_RATE * RUN_SECONDS))
 	consumers_begin "$CLIENTS" 1
 	receipts_schedule bench "$n" "$RUN_SECONDS" 1
-	w10_arrivals wake-delay "$n"
+	w10_arrivals wake-delay "$n" $((RUN_SECONDS + 1))
 }
 
 # The messages are leased by somebody who then lets them lapse one after another.
@@ -72,11 +72,11 @@ w10_lapse() {
 	consumers_begin "$CLIENTS" 1
 	sql "$DATABASE" "CALL bench.let_lapse('$SCHEMA', 'bench', $n, $RUN_SECONDS, 1);"
 	counters_begin
-	w10_arrivals wake-lapse "$n"
+	w10_arrivals wake-lapse "$n" $((RUN_SECONDS + 1))
 }
 
 w10_arrivals() {
-	receipts_await bench "$2"
+	receipts_await bench "$2" "${3:-0}"
 	write_row "$1" message
 	consumers_end
 }

@@ -36,7 +36,7 @@ w7_mature() {
 	queue_create bench
 	consumers_begin 8 100
 	receipts_schedule bench "$W7_MATURING" 1 1
-	receipts_await bench "$W7_MATURING"
+	receipts_await bench "$W7_MATURING" 2
 	consumers_end
 	write_row mature message
 }
