@@ -83,17 +83,14 @@ refuse_after_pre_commit(void)
 
 /*
  * Where a ring's count of leases stood when we first saw the queue.  A ring
- * that comes later started at RING_FIRST_SEQ, before any lease we could miss.
+ * that comes later started at RING_FIRST_SEQ, before any lease we could miss.  Read
+ * without the ring's lock: one that is counted at this instant is newer either way.
  */
 static void
 note_first_seq(XactQueue *queue)
 {
-	queue->first_seq = RING_FIRST_SEQ;
-	if (queue->ring == NULL)
-		return;
-	ring_lock(queue->ring, LW_SHARED);
-	queue->first_seq = queue->ring->lease_seq;
-	ring_unlock(queue->ring);
+	queue->first_seq = queue->ring == NULL ? RING_FIRST_SEQ :
+		((const volatile Ring *) queue->ring)->lease_seq;
 }
 
 XactQueue *
