@@ -8,6 +8,7 @@
 #
 # PGMQ_EXHAUSTION_MB is the size of the largest message (16; jsonb ends at 255).  From 100
 # on, what is too large for the server is tried, too: that takes minutes.
+# PGMQ_SMALL_DISK is an empty folder on a file system of a few MB, which the server may use.
 use strict;
 use warnings;
 
@@ -218,6 +219,36 @@ like(error_of(q{SET work_mem = '64kB'; SET temp_file_limit = '1MB'; SELECT count
 is(fingerprint(), $before, 'of which nothing is left');
 is(sql(q{SELECT count(*) FROM pgmq.read('full', 0, 3000)}), 3000, 'all messages are free');
 queues_are_sound($node, ['full'], 'after temp_file_limit');
+
+# ---- a disk that is full ----
+
+SKIP:
+{
+	skip 'PGMQ_SMALL_DISK names no small file system', 1 unless $ENV{PGMQ_SMALL_DISK};
+	my $batch = sprintf($sent =~ s/'full'/'small'/r, 100);
+	my ($n_sent, $said) = (100, '');
+
+	sql("CREATE TABLESPACE small LOCATION '$ENV{PGMQ_SMALL_DISK}'");
+	sql(q{SELECT pgmq.create('small')});
+	sql('ALTER TABLE pgmq.q_small SET TABLESPACE small');
+	sql($batch);
+	sql('VACUUM pgmq.q_small');	# whose maps need room, too
+	foreach my $round (1, 2)
+	{
+		$n_sent += 100 while ($said = error_of($batch)) eq '';
+		like($said, qr/ERROR:  53100: could not extend file/, 'a full disk is an error');
+		cmp_ok($n_sent, '>', 0, "$n_sent messages found room");
+		is(sql(q{SELECT queue_length FROM pgmq.metrics('small')}), $n_sent, 'they are there, and no others');
+		is(sql(q{SELECT count(*) FROM pgmq.read('small', 0, 1000000)}), $n_sent, 'all can be leased');
+		is(sql(q{SELECT count(*) FROM pgmq.archive('small', ARRAY(SELECT msg_id FROM pgmq.q_small ORDER BY msg_id LIMIT 10))}), 10, 'archived');
+		is(sql(q{SELECT count(*) FROM pgmq.pop('small', 1000000)}), $n_sent - 10, 'and popped');
+		queues_are_sound($node, ['small'], 'on a full disk');
+		sql('VACUUM pgmq.q_small') if $round == 1;
+		$n_sent = 0;
+	}
+	sql(q{SELECT pgmq.drop_queue('small')});
+	sql('DROP TABLESPACE small');
+}
 
 # ---- queues that come and go in a session ----
 
