@@ -163,11 +163,6 @@ typedef enum RingPhase
 	RING_COMPLETE				/* every message is here or known as cold */
 } RingPhase;
 
-/*
- * One queue.  `locator` and `in_use` change under L3 and L4 together (so
- * either suffices to read them); `index` is immutable after init; the rest is
- * guarded by L4, except where it says atomic.
- */
 /* A transaction that has changed how many messages there are. */
 typedef struct CountChange
 {
@@ -178,8 +173,13 @@ typedef struct CountChange
 #define RING_COUNT_LOG 64
 
 /* Transactions; well below what TransactionIdPrecedes can tell apart. */
-#define COUNT_LOG_MAX_AGE (1 << 30)
+#define COUNT_LOG_MAX_AGE ((uint32) 1 << 30)
 
+/*
+ * One queue.  `locator` and `in_use` change under L3 and L4 together (so
+ * either suffices to read them); `index` is immutable after init; the rest is
+ * guarded by L4, except where it says atomic.
+ */
 typedef struct Ring
 {
 	LWLock		lock;			/* L4 */
@@ -201,6 +201,7 @@ typedef struct Ring
 	uint32		roots[N_SLOT_TREES];
 	uint32		counts[N_SLOT_TREES];
 	uint32		n_limbo_inserts;	/* rows not committed yet */
+	uint32		n_doubtful;		/* held slots whose rows may be gone */
 	pg_atomic_uint32 n_undo;	/* writer: under L4; readers tolerate a stale
 								 * value: a lease that failed after it was
 								 * written is shown a moment longer */
@@ -282,6 +283,7 @@ extern int64 pgmq_ring_count(const Ring *ring);
 extern void pgmq_ring_raise_count_horizon(Ring *ring, TransactionId xid);
 extern void pgmq_ring_note_count(Ring *ring, TransactionId xid, int64 before);
 extern int	pgmq_ring_count_changes(const Ring *ring, CountChange *changes);
+extern bool pgmq_ring_count_log_is_old(const Ring *ring, TransactionId newest_xid);
 extern void pgmq_ring_age_count_log(Ring *ring, TransactionId newest_xid);
 
 /* ring_pool.c */
@@ -351,7 +353,7 @@ extern bool pgmq_ring_is_cold_first(const Ring *ring, uint32 slot);
 extern bool pgmq_ring_must_load(const Ring *ring, int64 after_id,
 								uint32 after_slot, TimestampTz now);
 extern bool pgmq_ring_discard(Ring *ring, int64 *after_id, uint32 *after_slot, int max);
-extern void pgmq_ring_doubt(uint32 slot);
+extern void pgmq_ring_doubt(Ring *ring, uint32 slot);
 extern bool pgmq_ring_evict_delayed(Ring *ring, TimestampTz now);
 extern bool pgmq_ring_evict_last_ready(Ring *ring, int64 above_id,
 									   TimestampTz now);

@@ -73,13 +73,25 @@ pgmq_ring_count_changes(const Ring *ring, CountChange *changes)
 }
 
 /*
+ * Could the log's transactions soon be taken for future ones?  Not where its horizon is
+ * newer by a little than newest_xid, which was read before.
+ */
+bool
+pgmq_ring_count_log_is_old(const Ring *ring, TransactionId newest_xid)
+{
+	uint32		age = newest_xid - ring->count_horizon;
+
+	return age >= COUNT_LOG_MAX_AGE && age <= PG_UINT32_MAX - COUNT_LOG_MAX_AGE;
+}
+
+/*
  * Forget a log that is so old that its transactions could soon be taken for future
- * ones.  Every table is vacuumed often enough to call this from there.
+ * ones; for whoever vacuums.  Until then nobody counts by it.
  */
 void
 pgmq_ring_age_count_log(Ring *ring, TransactionId newest_xid)
 {
-	if ((int32) (newest_xid - ring->count_horizon) < COUNT_LOG_MAX_AGE)
+	if (!pgmq_ring_count_log_is_old(ring, newest_xid))
 		return;
 	ring->count_horizon = newest_xid;
 	ring->n_count_changes = 0;

@@ -111,6 +111,7 @@ reset_ring(Ring *ring, const RelFileLocator *locator, Oid relid, RingPhase phase
 	memset(ring->roots, 0, sizeof(ring->roots));
 	memset(ring->counts, 0, sizeof(ring->counts));
 	ring->n_limbo_inserts = 0;
+	ring->n_doubtful = 0;
 	pg_atomic_write_u32(&ring->n_undo, 0);
 	pg_atomic_write_u64(&ring->high_id, (uint64) PG_INT64_MIN);
 	ring->lease_seq = ring->forgotten_seq = RING_FIRST_SEQ;

@@ -106,6 +106,14 @@ leave_limbo(Ring *ring, uint32 slot)
 	s->limbo_insert = false;
 }
 
+/* What the page says is known now, or does not matter any more. */
+static inline void
+clear_doubt(Ring *ring, RingSlot *s)
+{
+	ring->n_doubtful -= s->is_doubtful;
+	s->is_doubtful = false;
+}
+
 /* Note a message that is in the table but not in the ring. */
 void
 pgmq_ring_note_cold(Ring *ring, int64 msg_id, TimestampTz visible_at,
@@ -211,6 +219,7 @@ pgmq_ring_withdraw(Ring *ring, uint32 slot)
 	PGMQ_CRASHPOINT("ring-withdraw-begin");
 	leave_tree(ring, slot);
 	leave_limbo(ring, slot);
+	clear_doubt(ring, s);
 	frees_group = pgmq_group_leave(ring, slot);
 	ring->ready_seq += frees_group;
 	pgmq_tree_remove(ring, TREE_BY_ID, slot);
@@ -271,7 +280,7 @@ pgmq_ring_lease(Ring *ring, uint32 slot, int32 read_ct, TimestampTz visible_at,
 	s->read_ct = read_ct;
 	s->visible_at = visible_at;
 	s->u.o.lease_seq = ++ring->lease_seq;
-	s->is_doubtful = false;
+	clear_doubt(ring, s);
 	place(ring, slot, now);
 	if (s->state == SLOT_READY)
 		ring->ready_seq++;
@@ -318,7 +327,7 @@ pgmq_ring_to_limbo(Ring *ring, uint32 slot, TransactionId xid, bool is_insert)
 	leave_tree(ring, slot);
 	leave_limbo(ring, slot);
 	s->state = SLOT_LIMBO;
-	s->is_doubtful = false;
+	clear_doubt(ring, s);
 	s->u.o.owner = xid;
 	s->limbo_insert = is_insert;
 	if (is_insert)
@@ -424,9 +433,10 @@ pgmq_ring_must_load(const Ring *ring, int64 after_id, uint32 after_slot, Timesta
 
 /* When a held slot is let go, its page must be asked. */
 void
-pgmq_ring_doubt(uint32 slot)
+pgmq_ring_doubt(Ring *ring, uint32 slot)
 {
 	Assert(ring_slot(slot)->state == SLOT_CLAIMED || ring_slot(slot)->state == SLOT_DELETING);
+	ring->n_doubtful += !ring_slot(slot)->is_doubtful;
 	ring_slot(slot)->is_doubtful = true;
 }
 
@@ -451,7 +461,7 @@ pgmq_ring_discard(Ring *ring, int64 *after_id, uint32 *after_slot, int max)
 		*after_id = s->msg_id;
 		*after_slot = slot;
 		if (s->state == SLOT_CLAIMED || s->state == SLOT_DELETING)
-			pgmq_ring_doubt(slot);
+			pgmq_ring_doubt(ring, slot);
 		else if (s->state == SLOT_READY || s->state == SLOT_WAITING)
 		{
 			if (s->lockers == 0)

@@ -712,7 +712,7 @@ pgmq_xact_hold_to_delete(Ring *ring, XactMessage *message)
 		return;
 	if (pgmq_xact_is_looked_at(slot))
 	{
-		pgmq_ring_doubt(slot);
+		pgmq_ring_doubt(ring, slot);
 		return;
 	}
 	message->slot = slot;

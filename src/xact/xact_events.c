@@ -517,7 +517,7 @@ prepare_message(Ring *ring, XactMessage *message, TransactionId xid,
 		if (slot == 0)
 			ring->withdraw_epoch++; /* a scan may have seen the row undeleted */
 		else if (pgmq_xact_is_looked_at(slot))
-			pgmq_ring_doubt(slot);
+			pgmq_ring_doubt(ring, slot);
 		else
 			pgmq_ring_to_limbo(ring, slot, xid, false);
 	}

@@ -450,13 +450,16 @@ pgmq_xact_count_rows(XactQueue *queue, Snapshot snapshot, int64 *n)
 {
 	CountChange changes[RING_COUNT_LOG];
 	TransactionId horizon;
+	TransactionId newest_xid;
 	int			n_changes;
 	bool		knows;
 
 	if (!can_ask(queue, snapshot) || has_own_changes(queue) || !is_all_published())
 		return false;
+	newest_xid = pgmq_newest_xid();
 	ring_lock(queue->ring, LW_SHARED);
-	knows = knows_all(queue->ring) && queue->ring->counts[TREE_LIMBO] == 0;
+	knows = knows_all(queue->ring) && queue->ring->counts[TREE_LIMBO] == 0 &&
+		queue->ring->n_doubtful == 0 && !pgmq_ring_count_log_is_old(queue->ring, newest_xid);
 	*n = pgmq_ring_count(queue->ring);
 	n_changes = pgmq_ring_count_changes(queue->ring, changes);
 	horizon = queue->ring->count_horizon;

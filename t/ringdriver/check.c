@@ -130,6 +130,7 @@ check_structure(const Ring *ring)
 	uint32		n_messages;
 	uint32		n_in_state[SLOT_GROUP + 1] = {0};
 	uint32		n_limbo_inserts = 0;
+	uint32		n_doubtful = 0;
 	uint32		slot;
 
 	for (SlotTree tree = TREE_READY; tree < N_SLOT_TREES; tree++)
@@ -145,6 +146,7 @@ check_structure(const Ring *ring)
 	{
 		n_in_state[ring_slot(slot)->state]++;
 		n_limbo_inserts += ring_slot(slot)->state == SLOT_LIMBO && ring_slot(slot)->limbo_insert;
+		n_doubtful += ring_slot(slot)->is_doubtful;
 		slot = pgmq_tree_next(ring, TREE_BY_ID, ring_slot(slot)->msg_id, slot);
 	}
 	if (n_messages != ring->counts[TREE_BY_ID] || n_in_state[SLOT_FREE] + n_in_state[SLOT_GROUP] > 0 ||
@@ -152,6 +154,8 @@ check_structure(const Ring *ring)
 		n_in_state[SLOT_LIMBO] != ring->counts[TREE_LIMBO] ||
 		n_in_state[SLOT_UNDO] != ring->counts[TREE_UNDO])
 		fail("states and trees do not add up");
+	if (n_doubtful != ring->n_doubtful)
+		fail("%u doubtful slots are counted as %u", n_doubtful, ring->n_doubtful);
 	if (n_limbo_inserts != ring->n_limbo_inserts ||
 		n_in_state[SLOT_UNDO] != pg_atomic_read_u32(unconstify(pg_atomic_uint32 *, &ring->n_undo)))
 		fail("%u inserts in limbo are counted as %u, %u UNDO as %u", n_limbo_inserts,

@@ -954,17 +954,6 @@ describe_difference(const SimQueue *queue)
 	return "none";
 }
 
-/* Is a slot held that the ring has its doubts about?  It counts until it is let go. */
-static bool
-has_doubtful(const Ring *ring)
-{
-	uint32		slot = pgmq_tree_first(ring, TREE_BY_ID);
-
-	while (slot != 0 && !ring_slot(slot)->is_doubtful)
-		slot = pgmq_tree_next(ring, TREE_BY_ID, ring_slot(slot)->msg_id, slot);
-	return slot != 0;
-}
-
 void
 op_count(SimQueue *queue)
 {
@@ -976,7 +965,8 @@ op_count(SimQueue *queue)
 	if (!pgmq_xact_queue_is_usable(list) || !make_ready(queue, list, &pgmq_ready_start))
 		return;
 	pgmq_xact_counts(list, sim_now(), &counts);
-	if (!counts.is_exact || is_between_callbacks() || has_doubtful(list->ring))
+	/* Whatever is doubtful counts until it is let go */
+	if (!counts.is_exact || is_between_callbacks() || list->ring->n_doubtful > 0)
 		return;
 	for (int i = 0; i < queue->table->n_rows; i++)
 		if (is_live_to_me(&queue->table->rows[i]))
