@@ -47,8 +47,7 @@ my $large_batch = $ENV{PGMQ_CRASH_BATCH} // 300;
 my @queues = @LedgerClient::queues;
 my $seed = random_seed();
 
-# Replay compares pages with what they were, leases and all; not after generic records,
-# whose mask keeps hint bits.  wal_log_hints: or a page that was marked all-visible, then
+# Replay compares pages with what they were, leases and all.  wal_log_hints: or a page that was marked all-visible, then
 # truncated away and made anew by the time of the crash, is compared while it is empty.
 my $node = new_node(
 	'crash', conf => qq{
@@ -60,9 +59,8 @@ deadlock_timeout = 100ms
 pgmq.worker_naptime = 100ms
 log_min_messages = warning
 log_min_error_statement = panic
-wal_consistency_checking = 'heap,heap2,btree,sequence'
 wal_log_hints = on
-} . join("\n", split /;/, $ENV{PGMQ_CRASH_CONF} // '') . "\n");
+} . replay_check() . join("\n", split /;/, $ENV{PGMQ_CRASH_CONF} // '') . "\n");
 my $dir = $node->basedir;
 
 $node->safe_psql('postgres', q{

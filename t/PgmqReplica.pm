@@ -12,15 +12,8 @@ use PostgreSQL::Test::Utils;
 use Test::More;
 
 our @EXPORT = qw(
-  replay_check new_standby ask end_sessions catch_up pages_are_equal pages_in_files has_extension run_ok
+  new_standby ask end_sessions catch_up pages_are_equal pages_in_files has_extension run_ok
 );
-
-# Settings of a server whose replay compares each page with what it was, but for generic
-# records: their mask keeps hint bits.  'all' has no exceptions, so they are listed.
-sub replay_check
-{
-	return "wal_consistency_checking = 'heap,heap2,btree,hash,gin,gist,sequence,spgist,brin'\n";
-}
 
 # new_standby(NAME, SOURCE, BACKUP [, CONF]): a running standby that streams from SOURCE
 sub new_standby

@@ -15,8 +15,21 @@ use Time::HiRes qw(time usleep);
 
 our @EXPORT = qw(
   new_node major_version remove_setting random_seed wait_until answer_of archive_wal queues_are_sound balance_books crash end_backend median
-  children_of processes_left
+  children_of processes_left replay_check
 );
+
+# Settings of a server whose replay compares each page with what it was, but for generic
+# records: their mask keeps hint bits.  'all' has no exceptions, so they are listed.  From 16
+# on, rows are frozen as pages are vacuumed; where a row's own transaction had deleted it, and
+# taken that back, HEAP_COMBOCID stays then, replay of a row lock clears it, and the mask of a
+# frozen row keeps it.  So heap's own records are left out there.
+sub replay_check
+{
+	my ($major) = `pg_config --version` =~ /(\d+)/;
+	my @rmgrs = (($major < 16 ? 'heap' : ()), qw(heap2 btree hash gin gist sequence spgist brin));
+
+	return "wal_consistency_checking = '" . join(',', @rmgrs) . "'\n";
+}
 
 # new_node(NAME, init => [...], conf => 'lines'): a running server with the extension
 sub new_node
