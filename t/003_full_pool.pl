@@ -134,6 +134,15 @@ is(out_of_order('leased', 'reader'), 0, 'leases that fill the pool: every reader
 is($node->safe_psql('postgres', q{SELECT count(*) FROM pgmq.read('leased', 60, 10)}), 0, 'nothing leased is delivered again');
 queues_are_sound($node, [ 'leased', 'visible' ], 'with leases only');
 
+# One by one, absent ones among them, without a scan of the table by SQL
+is($node->safe_psql('postgres', q{
+		BEGIN;
+		SELECT count(*) FROM generate_series(4, 800, 8) i WHERE pgmq.delete('leased', i);
+		SELECT count(*) FROM generate_series(4, 800, 80) i WHERE pgmq.delete('leased', i) OR pgmq.delete('leased', 1000000 + i);
+		SELECT pg_stat_get_xact_numscans('pgmq.q_leased'::regclass);
+		ROLLBACK}),
+	"100\n0\n0", 'cold messages are deleted by id without a scan by SQL');
+
 # By id, whether they have a slot or not
 is($node->safe_psql('postgres', q{
 		SELECT count(*) FROM pgmq.delete('leased', (SELECT array_agg(i::bigint) FROM generate_series(1, 10000, 4) i));
@@ -164,6 +173,25 @@ is($node->safe_psql('postgres', q{
 	"4321\n4321\nt\nt", 'a message of the far future is found by id');
 queues_are_sound($node, ['future']);
 $node->safe_psql('postgres', q{SELECT pgmq.purge_queue('future')});
+
+# ---- neither leases nor delays that fill the pool send reads to SQL ----
+
+is($node->safe_psql('postgres', q{
+		SELECT pgmq.create('crowded');
+		SELECT count(*) FROM generate_series(1, 5000) i, pgmq.send('crowded', '{}', 86400 + i % 100);
+		SELECT fill('crowded', 5000);
+		CREATE TABLE scans (n bigint);
+		DO $$ BEGIN
+			FOR i IN 1 .. 500 LOOP
+				PERFORM pgmq.read('crowded', 3600, 10);
+				INSERT INTO scans SELECT pg_stat_get_xact_numscans('pgmq.q_crowded'::regclass);
+				COMMIT;
+			END LOOP;
+		END $$;
+		SELECT sum(n), (SELECT count(*) FROM pgmq.q_crowded WHERE read_ct = 1) FROM scans}),
+	"\n5000\n5000\n0|5000", 'what fills the pool gives way to what can be read');
+queues_are_sound($node, ['crowded']);
+$node->safe_psql('postgres', q{SELECT pgmq.purge_queue('crowded')});
 
 # ---- visible, delayed and far future mixed; senders, rollbacks ----
 

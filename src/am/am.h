@@ -220,6 +220,8 @@ extern void pgmq_am_restore_lease(Relation rel, const ItemPointerData *tid,
 /* am_load.c */
 extern bool pgmq_am_ready_ring(Relation rel, XactQueue *queue,
 							   const ReadyCursor *cursor, TimestampTz now);
+extern bool pgmq_am_build_ring(Relation rel, XactQueue *queue);
+extern bool pgmq_am_ready_ids(Relation rel, const int64 *ids, int n);
 extern void pgmq_am_take_back_leases(Relation rel);
 extern void pgmq_am_settle_all(Relation rel, XactQueue *queue);
 extern bool pgmq_am_is_settling(XactQueue *queue);

@@ -27,16 +27,6 @@ refuse_snapshot_conflict(TM_Result result)
 					"could not serialize access due to concurrent update")));
 }
 
-/* Can this transaction find messages by id through the ring? */
-bool
-pgmq_am_can_find(Relation rel)
-{
-	XactQueue  *queue = pgmq_xact_queue(rel);
-
-	return pgmq_xact_queue_is_usable(queue) &&
-		pgmq_am_ready_ring(rel, queue, NULL, pgmq_clock_now());
-}
-
 /* What SQL would see of a deleted row's lease columns. */
 static Lease
 shown_lease(Relation rel, Row *row, const Lease *own)
@@ -179,14 +169,15 @@ may_come_late(int n_done, bool *has_awaited)
 }
 
 /*
- * No row does not always mean that there is none.  It may be cold; and under a
- * transaction's snapshot it may have been changed since, which is 40001.
- * Plain SQL must say then.
+ * No row does not always mean that there is none.  It may have become cold since
+ * pgmq_am_ready_ids() looked; and under a transaction's snapshot it may have been
+ * changed since, which is 40001.  Plain SQL must say then.
  */
 static int
-ack_count(XactQueue *queue, int n_done)
+ack_count(XactQueue *queue, int64 msg_id, int n_done)
 {
-	if (n_done == 0 && (IsolationUsesXactSnapshot() || pgmq_xact_has_cold(queue)))
+	if (n_done == 0 &&
+		(IsolationUsesXactSnapshot() || pgmq_xact_may_be_cold(queue, msg_id)))
 		return ACK_UNRESOLVED;
 	return n_done;
 }
@@ -194,7 +185,7 @@ ack_count(XactQueue *queue, int n_done)
 /*
  * Delete every row with this msg_id; returns how many went, or ACK_UNRESOLVED.
  * The sink, if any, gets each row as it was.  The caller holds
- * RowExclusiveLock, has checked pgmq_am_can_find(), and increments the command
+ * RowExclusiveLock, has called pgmq_am_ready_ids(), and increments the command
  * counter afterwards.
  */
 int
@@ -222,7 +213,7 @@ pgmq_am_delete_message(Relation rel, int64 msg_id, RowSink sink, void *sink_stat
 		CHECK_FOR_INTERRUPTS();
 	} while (again || may_come_late(deleted, &has_awaited));
 	pgmq_xact_trim();
-	return ack_count(queue, deleted);
+	return ack_count(queue, msg_id, deleted);
 }
 
 /* Lease a claimed row with a new visible_at and nothing else changed. */
@@ -358,5 +349,5 @@ pgmq_am_extend_message(Relation rel, int64 msg_id, TimestampTz visible_at,
 		CHECK_FOR_INTERRUPTS();
 	} while (again || may_come_late(n_done, &has_awaited));
 	pgmq_xact_trim();
-	return ack_count(queue, n_done);
+	return ack_count(queue, msg_id, n_done);
 }

@@ -59,6 +59,14 @@ compare_values(CheckState *state, const SlotCopy *slot, const Row *row)
 	return NULL;
 }
 
+/* Does the ring know that the message of a row has no slot? */
+static bool
+is_known_as_cold(CheckState *state, int64 msg_id, const ItemPointerData *tid, const Row *row)
+{
+	return !row->has_head ? state->has_cold :
+		pgmq_xact_is_noted_cold(state->queue, msg_id, tid, row->head.visible_at);
+}
+
 /* Compare one row with one slot as they are now; NULL if they agree. */
 static const char *
 compare_once(CheckState *state, int64 msg_id, const ItemPointerData *tid)
@@ -70,7 +78,8 @@ compare_once(CheckState *state, int64 msg_id, const ItemPointerData *tid)
 	bool		in_table = row_state == ROW_LIVE || row_state == ROW_LOCKED;
 
 	if (!in_ring)
-		return in_table && !state->has_cold ? "message is in the table but not in the ring" : NULL;
+		return in_table && !is_known_as_cold(state, msg_id, tid, &row) ?
+			"message is in the table but not in the ring" : NULL;
 	if (slot.is_undo)
 		return NULL;
 	if (!in_table)

@@ -8,13 +8,15 @@
  * reaches the ring by itself, because the ring exists before the scan starts.
  * See pgmq_xact_build_add() for rows deleted between the look and the insert.
  *
- * The same scan loads cold messages: it inserts what is absent, as far as
- * there is room, the lowest ids first.
+ * The same scan loads cold messages from a part of the table: it inserts what is
+ * absent, as far as there is room, the lowest ids first; or, if they are asked for
+ * by id, those.
  */
 #include "common/compat.h"
 
 #include "access/transam.h"
 #include "am/am.h"
+#include "common/clock.h"
 #include "common/failpoint.h"
 #include "common/limits.h"
 #include "storage/bufmgr.h"
@@ -26,6 +28,16 @@
 /* Pause before looking again at a row that another backend restores. */
 #define UNDO_PAUSE_US 1000
 
+/* Scans in one call, at most, to make the ring able to answer. */
+#define MAX_LOADS (4 * RING_COLD_RANGES)
+
+/* The ids a scan is for, in ascending order; n is 0 if it is for all. */
+typedef struct WantedIds
+{
+	const int64 *ids;
+	int			n;
+} WantedIds;
+
 /* One scan of a table. */
 typedef struct TableScan
 {
@@ -33,6 +45,7 @@ typedef struct TableScan
 	XactQueue  *queue;
 	TimestampTz now;
 	bool		wants_groups;
+	WantedIds	wanted;
 	TransactionId oldest_xmin;
 	BufferAccessStrategy strategy;
 	MemoryContext per_page;		/* for headers */
@@ -75,6 +88,22 @@ scan_row(HeapTuple tuple, TupleDesc desc, TransactionId oldest_xmin, Buffer buff
 	return has_msg_id;
 }
 
+static int
+compare_ids(const void *a, const void *b)
+{
+	int64		id_a = *(const int64 *) a;
+	int64		id_b = *(const int64 *) b;
+
+	return id_a < id_b ? -1 : (id_a > id_b ? 1 : 0);
+}
+
+static bool
+is_wanted(const WantedIds *wanted, int64 msg_id)
+{
+	return wanted->n == 0 ||
+		bsearch(&msg_id, wanted->ids, wanted->n, sizeof(int64), compare_ids) != NULL;
+}
+
 /*
  * Find the groups of a page's rows, after the page was let go: headers may
  * have to be fetched from elsewhere.  Our snapshot keeps them from being
@@ -108,7 +137,8 @@ scan_page(TableScan *scan, BlockNumber block)
 
 		ItemPointerSet(&tid, block, offset);
 		if (!pgmq_am_find_on_page(rel, buffer, &tid, &tuple) ||
-			!scan_row(&tuple, RelationGetDescr(rel), scan->oldest_xmin, buffer, &scan->rows[n]))
+			!scan_row(&tuple, RelationGetDescr(rel), scan->oldest_xmin, buffer, &scan->rows[n]) ||
+			!is_wanted(&scan->wanted, scan->rows[n].msg_id))
 			continue;
 		if (scan->wants_groups)
 			scan->headers[n] = scan->rows[n].is_insert ? (Datum) 0 :
@@ -122,11 +152,13 @@ scan_page(TableScan *scan, BlockNumber block)
 }
 
 static void
-begin_scan(TableScan *scan, Relation rel, XactQueue *queue, TimestampTz now)
+begin_scan(TableScan *scan, Relation rel, XactQueue *queue, const WantedIds *wanted,
+		   TimestampTz now)
 {
 	scan->rel = rel;
 	scan->queue = queue;
 	scan->now = now;
+	scan->wanted = *wanted;
 	scan->wants_groups = pgmq_xact_keeps_groups(queue);
 	scan->oldest_xmin = GetOldestNonRemovableTransactionId(rel);
 	scan->strategy = GetAccessStrategy(BAS_BULKREAD);
@@ -145,17 +177,18 @@ end_scan(TableScan *scan)
 	pfree(scan->headers);
 }
 
-/* Scan the whole table into the ring; the build has begun. */
+/* Scan these blocks into the ring; the build has begun. */
 static void
-scan_table(Relation rel, XactQueue *queue, TimestampTz now)
+scan_blocks(Relation rel, XactQueue *queue, const BlockRange *range,
+			const WantedIds *wanted, TimestampTz now)
 {
 	TableScan	scan;
-	BlockNumber n_blocks = RelationGetNumberOfBlocks(rel);
+	BlockNumber end = Min(range->end, RelationGetNumberOfBlocks(rel));
 	MemoryContext caller = CurrentMemoryContext;
 
-	begin_scan(&scan, rel, queue, now);
+	begin_scan(&scan, rel, queue, wanted, now);
 	MemoryContextSwitchTo(scan.per_page);
-	for (BlockNumber block = 0; block < n_blocks; block++)
+	for (BlockNumber block = range->first; block < end; block++)
 	{
 		uint64		epoch;
 		int			n;
@@ -350,6 +383,30 @@ pgmq_am_take_back_leases(Relation rel)
 }
 
 /*
+ * One scan for what is due, or a wait for another's; false if there is nothing to be
+ * gained by the next.
+ */
+static bool
+scan_once(Relation rel, XactQueue *queue, const ReadyCursor *cursor, TimestampTz now)
+{
+	static const WantedIds all = {NULL, 0};
+	BlockRange	range;
+
+	switch (pgmq_xact_build_begin(queue, cursor, now, &range))
+	{
+		case BUILD_STARTED:
+			scan_blocks(rel, queue, &range, &all, now);
+			return pgmq_xact_build_end(queue, true);
+		case BUILD_BY_ANOTHER:
+			pgmq_xact_build_wait(queue);
+			break;
+		case BUILD_NOT_NEEDED:
+			break;
+	}
+	return true;
+}
+
+/*
  * Make the ring able to answer: settle undecided messages, build it or
  * load cold messages where that is due.  False if it cannot answer even so
  * (no room in the pool): the caller takes the SQL path.  With a cursor only
@@ -359,29 +416,91 @@ bool
 pgmq_am_ready_ring(Relation rel, XactQueue *queue, const ReadyCursor *cursor,
 				   TimestampTz now)
 {
-	bool		has_loaded = false;
+	int			n_scans = 0;
 
 	if (cursor == NULL)
 		cursor = &pgmq_ready_start;
 	pgmq_am_settle_all(rel, queue);
 	while (pgmq_xact_must_load(queue, cursor, now))
 	{
-		if (has_loaded)
-			return false;
-		switch (pgmq_xact_build_begin(queue, cursor, now))
+		if (n_scans++ == MAX_LOADS || !scan_once(rel, queue, cursor, now))
+			return !pgmq_xact_must_load(queue, cursor, now);
+		CHECK_FOR_INTERRUPTS();
+	}
+	return true;
+}
+
+/* Build the ring if it is not; false if it was marked to be built anew meanwhile. */
+bool
+pgmq_am_build_ring(Relation rel, XactQueue *queue)
+{
+	pgmq_am_settle_all(rel, queue);
+	while (pgmq_xact_is_unbuilt(queue))
+	{
+		if (!scan_once(rel, queue, NULL, pgmq_clock_now()))
+			return !pgmq_xact_is_unbuilt(queue);
+		CHECK_FOR_INTERRUPTS();
+	}
+	return true;
+}
+
+/* Load the cold messages with these ids, as far as there are any, and room for them. */
+static void
+load_ids(Relation rel, XactQueue *queue, const WantedIds *wanted)
+{
+	BlockRange	range = {0, 0};
+
+	for (;;)
+	{
+		CHECK_FOR_INTERRUPTS();
+		switch (pgmq_xact_find_begin(queue, wanted->ids, wanted->n, &range))
 		{
 			case BUILD_STARTED:
-				scan_table(rel, queue, now);
-				pgmq_xact_build_end(queue, true);
-				has_loaded = true;
+				scan_blocks(rel, queue, &range, wanted, pgmq_clock_now());
+				(void) pgmq_xact_build_end(queue, true);
+				range.first = range.end;
 				break;
 			case BUILD_BY_ANOTHER:
 				pgmq_xact_build_wait(queue);
 				break;
 			case BUILD_NOT_NEEDED:
-				break;
+				return;
 		}
-		CHECK_FOR_INTERRUPTS();
 	}
+}
+
+/* Can this transaction find messages through the ring?  Builds it if it must. */
+bool
+pgmq_am_can_find(Relation rel)
+{
+	XactQueue  *queue = pgmq_xact_queue(rel);
+
+	return pgmq_xact_queue_is_usable(queue) && pgmq_am_build_ring(rel, queue);
+}
+
+/*
+ * Make the ring able to find messages with these ids: false if there is no ring, or it
+ * could not be built.  What is cold of them is looked for, once for all of them; where
+ * that cannot tell, pgmq_am_delete_message() and its kin answer ACK_UNRESOLVED.
+ */
+bool
+pgmq_am_ready_ids(Relation rel, const int64 *ids, int n)
+{
+	XactQueue  *queue = pgmq_xact_queue(rel);
+	WantedIds	wanted;
+	int64	   *unknown;
+
+	if (!pgmq_am_can_find(rel))
+		return false;
+	if (n == 0 || !pgmq_xact_has_cold(queue))
+		return true;
+	unknown = palloc(n * sizeof(int64));
+	memcpy(unknown, ids, n * sizeof(int64));
+	wanted.ids = unknown;
+	wanted.n = pgmq_xact_unknown_ids(queue, unknown, n);
+	qsort(unknown, wanted.n, sizeof(int64), compare_ids);
+	if (wanted.n > 0)
+		load_ids(rel, queue, &wanted);
+	pfree(unknown);
 	return true;
 }

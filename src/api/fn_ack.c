@@ -102,7 +102,7 @@ delete_ids(FunctionCallInfo fcinfo, const IdList *list, RowsOut *out, int64 *n_d
 	*n_deleted = 0;
 	pgmq_open_queue(fcinfo, 0, 'q', RowExclusiveLock, &pgmq_rights_delete, &queue);
 	PreventCommandIfReadOnly("DELETE");
-	if (queue.is_fast && queue.facts->can_ack && pgmq_am_can_find(queue.rel))
+	if (queue.is_fast && queue.facts->can_ack && pgmq_am_ready_ids(queue.rel, list->ids, list->n))
 	{
 		rest.n = 0;
 		rest.ids = NULL;
@@ -263,7 +263,7 @@ archive_ids(FunctionCallInfo fcinfo, const IdList *list, RowsOut *out, int64 *n_
 	pgmq_open_queue(fcinfo, 0, 'a', RowExclusiveLock, &pgmq_rights_archive, &archive);
 	PreventCommandIfReadOnly("INSERT");
 	if (queue.is_fast && queue.facts->can_ack && archive.is_fast &&
-		archive.facts->can_archive && pgmq_am_can_find(queue.rel))
+		archive.facts->can_archive && pgmq_am_ready_ids(queue.rel, list->ids, list->n))
 	{
 		rest.n = 0;
 		rest.ids = NULL;
@@ -352,7 +352,7 @@ extend_ids(FunctionCallInfo fcinfo, IdList *list, bool has_visible_at,
 	sink.out = &out;
 	sink.stored_desc = RelationGetDescr(queue.rel);
 	if (queue.is_fast && queue.facts->can_read && has_visible_at &&
-		pgmq_am_can_find(queue.rel))
+		pgmq_am_ready_ids(queue.rel, list->ids, list->n))
 	{
 		rest.n = 0;
 		rest.ids = NULL;

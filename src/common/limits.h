@@ -43,4 +43,15 @@
 /* Rows that a ring remembers after they were removed. */
 #define RING_REMOVED_LOG 128
 
+/*
+ * Stretches of a table told apart where it has messages without a slot; and for how
+ * many queues there is one memory of them.
+ */
+#define RING_COLD_RANGES 64
+#define QUEUES_PER_COLD_MAP 32
+#define MIN_COLD_MAPS 8
+
+/* Leased messages that stay in a full pool for one that may be read. */
+#define RING_LEASED_PER_READY 8
+
 #endif							/* PGMQ_LIMITS_H */

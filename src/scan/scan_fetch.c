@@ -11,7 +11,6 @@
 #include "common/compat.h"
 
 #include "am/am.h"
-#include "common/clock.h"
 #include "scan/scan.h"
 #include "storage/predicate.h"
 #include "utils/memutils.h"
@@ -35,8 +34,7 @@ pgmq_scan_begin_node(RingScan *scan, EState *estate, Expr *condition)
 bool
 pgmq_scan_build_ring(Relation rel, XactQueue *queue)
 {
-	return pgmq_xact_must_build(queue) &&
-		pgmq_am_ready_ring(rel, queue, NULL, pgmq_clock_now());
+	return pgmq_xact_must_build(queue) && pgmq_am_build_ring(rel, queue);
 }
 
 /* The rows are to come from the table, in its order. */

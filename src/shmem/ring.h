@@ -176,6 +176,19 @@ typedef struct CountChange
 #define COUNT_LOG_MAX_AGE ((uint32) 1 << 30)
 
 /*
+ * What is known of the cold messages in a range of blocks.  They may be fewer than it
+ * says, and later.
+ */
+typedef struct ColdRange
+{
+	int64		low_id;			/* lowest id that is visible */
+	TimestampTz next_at;		/* earliest visible_at of the others */
+	int64		min_id;			/* lowest and highest id of all */
+	int64		max_id;
+	uint64		seq;			/* ring's cold_seq when one was added */
+} ColdRange;
+
+/*
  * One queue.  `locator` and `in_use` change under L3 and L4 together (so
  * either suffices to read them); `index` is immutable after init; the rest is
  * guarded by L4, except where it says atomic.
@@ -189,7 +202,8 @@ typedef struct Ring
 	Oid			relid;			/* for the worker; a hint */
 
 	RingPhase	phase;
-	int			builder;		/* proc number of who scans, or -1 */
+	int			builder;		/* proc number of who scans, to build it or for
+								 * cold messages, or -1 */
 	bool		must_discard;	/* rebuild: forget READY and WAITING first */
 	bool		must_rescan;	/* the scan under way does not count */
 	bool		is_grouped;		/* has served grouped reads: keeps groups */
@@ -225,10 +239,16 @@ typedef struct Ring
 	uint64		late_seq;		/* messages READY below it since; never reset */
 	int64		late_ids[RING_LATE_LOG];	/* the last of them */
 
-	/* Cold messages: in the table, not here. */
+	/* Cold messages: in the table, not here.  See ring_cold.c */
 	bool		has_cold;
 	int64		cold_low_id;	/* lowest id known to be cold and visible */
 	TimestampTz cold_next_at;	/* earliest visible_at of the other cold ones */
+	uint64		cold_seq;		/* bumped when a message becomes cold */
+	int			cold_map;		/* which ColdMap says where they are; -1: none */
+	BlockNumber load_first;		/* being scanned for them: from this block to
+								 * the one before load_end */
+	BlockNumber load_end;
+	ColdRange	load_range;		/* what became cold there since that began */
 
 	/* What was removed: see ring_removed.c */
 	uint64		n_removed;		/* rows logged since the ring was made */
@@ -334,8 +354,6 @@ extern uint32 pgmq_ring_publish(Ring *ring, uint32 *chain, int64 msg_id,
 								const ItemPointerData *tid, int32 read_ct,
 								TimestampTz visible_at, uint64 group_hash,
 								TimestampTz now);
-extern void pgmq_ring_note_cold(Ring *ring, int64 msg_id,
-								TimestampTz visible_at, TimestampTz now);
 extern bool pgmq_ring_withdraw(Ring *ring, uint32 slot);
 extern void pgmq_ring_settle(Ring *ring, uint32 slot, TimestampTz now);
 extern void pgmq_ring_lease(Ring *ring, uint32 slot, int32 read_ct,
@@ -349,15 +367,29 @@ extern void pgmq_ring_to_undo(Ring *ring, uint32 slot, int32 read_ct,
 extern int	pgmq_ring_mature(Ring *ring, TimestampTz now, int max);
 extern uint32 pgmq_ring_next_ready(const Ring *ring, int64 after_id,
 								   uint32 after_slot);
-extern bool pgmq_ring_is_cold_first(const Ring *ring, uint32 slot);
-extern bool pgmq_ring_must_load(const Ring *ring, int64 after_id,
-								uint32 after_slot, TimestampTz now);
 extern bool pgmq_ring_discard(Ring *ring, int64 *after_id, uint32 *after_slot, int max);
 extern void pgmq_ring_doubt(Ring *ring, uint32 slot);
-extern bool pgmq_ring_evict_delayed(Ring *ring, TimestampTz now);
-extern bool pgmq_ring_evict_last_ready(Ring *ring, int64 above_id,
-									   TimestampTz now);
 extern TimestampTz pgmq_ring_next_event(const Ring *ring);
+
+/* ring_cold.c */
+extern void pgmq_cold_reset(Ring *ring);
+extern void pgmq_cold_note(Ring *ring, int64 msg_id, BlockNumber block,
+						   TimestampTz visible_at, TimestampTz now);
+extern void pgmq_cold_note_groupless(Ring *ring, uint32 slot, TimestampTz now);
+extern bool pgmq_cold_is_first(const Ring *ring, uint32 slot);
+extern bool pgmq_cold_is_due(const Ring *ring, int64 after_id, uint32 after_slot,
+							 TimestampTz now);
+extern void pgmq_cold_load_begin(Ring *ring, TimestampTz now);
+extern bool pgmq_cold_load_end(Ring *ring, bool is_done, TimestampTz now);
+extern bool pgmq_cold_find(const Ring *ring, const int64 *ids, int n, BlockNumber *first,
+						   BlockNumber *end);
+extern bool pgmq_cold_may_hold(const Ring *ring, int64 msg_id, uint64 since_seq);
+extern bool pgmq_cold_is_noted(const Ring *ring, int64 msg_id, BlockNumber block,
+							   TimestampTz visible_at);
+extern bool pgmq_cold_evict_for(Ring *ring, int64 msg_id, const ItemPointerData *scanned,
+								TimestampTz visible_at, TimestampTz now);
+extern bool pgmq_cold_evict_any(Ring *ring, const ItemPointerData *scanned, TimestampTz now);
+extern bool pgmq_cold_evict_delayed(Ring *ring, int64 msg_id, TimestampTz now);
 
 /* ring_removed.c */
 extern TransactionId pgmq_newest_xid(void);

@@ -117,9 +117,9 @@ reset_ring(Ring *ring, const RelFileLocator *locator, Oid relid, RingPhase phase
 	ring->lease_seq = ring->forgotten_seq = RING_FIRST_SEQ;
 	ring->highest_ready = PG_INT64_MIN;
 	ring->late_seq = ++pgmq_shared->n_rings_made << 32; /* never seen before */
-	ring->has_cold = false;
-	ring->cold_low_id = PG_INT64_MAX;
-	ring->cold_next_at = DT_NOEND;
+	ring->cold_map = -1;
+	ring->cold_seq = 0;
+	pgmq_cold_reset(ring);
 	ring->n_partial = 0;
 	ring->n_removed = 0;
 	ring->removed_horizon = newest_xid;
@@ -197,6 +197,7 @@ empty_ring(Ring *ring)
 			pgmq_pool_free(slot);
 		}
 		slot = ring->roots[TREE_BY_ID];
+		pgmq_cold_reset(ring);
 		pgmq_ring_wake(ring, RING_WAKE_BATCH, &wake);
 		if (slot == 0 && ring->first_waiter == -1)
 			ring->in_use = false;

@@ -47,6 +47,17 @@ typedef struct RemovedEntry
 	ItemPointerData tid;
 } RemovedEntry;
 
+/*
+ * Where a ring's cold messages are; see ring_cold.c.  Guarded by the L4 of the ring
+ * that has taken it.
+ */
+typedef struct ColdMap
+{
+	pg_atomic_uint32 is_taken;
+	int			shift;			/* a range has 2^shift blocks */
+	ColdRange	ranges[RING_COLD_RANGES];
+} ColdMap;
+
 typedef struct RingShared
 {
 	/* immutable after init */
@@ -59,6 +70,9 @@ typedef struct RingShared
 	RingBackend *backends;
 	RemovedEntry *removed;		/* RING_REMOVED_LOG for each ring, guarded by its
 								 * L4; not touched before it is used */
+
+	ColdMap    *cold_maps;
+	int			n_cold_maps;
 
 	/* guarded by L3 */
 	uint64		n_rings_made;

@@ -10,6 +10,7 @@
  *	  Ring[]       pgmq.max_hot_queues of them
  *	  RingBackend[] one per backend (ring_waiters.c)
  *	  RemovedEntry[] a log for each ring (ring_removed.c)
+ *	  ColdMap[]    for rings that do not fit the pool (ring_cold.c)
  *	  hash         the directory (ring_directory.c)
  *
  * The free list is guarded by a spinlock that is held for a handful of
@@ -38,6 +39,13 @@ pool_slots(void)
 						(uint64) PG_UINT32_MAX / 2);
 }
 
+static int
+cold_maps(void)
+{
+	return Min(pgmq_max_hot_queues,
+			   Max(MIN_COLD_MAPS, pgmq_max_hot_queues / QUEUES_PER_COLD_MAP));
+}
+
 static Size
 shared_size(void)
 {
@@ -47,7 +55,8 @@ shared_size(void)
 	size = add_size(size, mul_size(pgmq_max_hot_queues, sizeof(PaddedRing)));
 	size = add_size(size, mul_size(PGMQ_MAX_BACKENDS, sizeof(RingBackend)));
 	size = add_size(size, mul_size(pgmq_max_hot_queues, RING_REMOVED_LOG * sizeof(RemovedEntry)));
-	return add_size(size, 3 * PG_CACHE_LINE_SIZE);
+	size = add_size(size, mul_size(cold_maps(), sizeof(ColdMap)));
+	return add_size(size, 4 * PG_CACHE_LINE_SIZE);
 }
 
 /* Ask for memory and locks; called while the library is preloaded. */
@@ -84,6 +93,9 @@ init_shared(void)
 		pg_atomic_init_u32(&ring->scan_seq, 0);
 		pg_atomic_init_u64(&ring->high_id, 0);
 	}
+	pgmq_shared->n_cold_maps = cold_maps();
+	for (int i = 0; i < pgmq_shared->n_cold_maps; i++)
+		pg_atomic_init_u32(&pgmq_shared->cold_maps[i].is_taken, 0);
 	for (int i = 0; i < pgmq_shared->n_backends; i++)
 	{
 		pgmq_shared->backends[i].waits_for = -1;
@@ -110,6 +122,8 @@ pgmq_ring_shmem_startup(void)
 		pgmq_shared->backends = (RingBackend *) (pgmq_shared->rings + pgmq_max_hot_queues);
 		pgmq_shared->removed = (RemovedEntry *)
 			CACHELINEALIGN(pgmq_shared->backends + PGMQ_MAX_BACKENDS);
+		pgmq_shared->cold_maps = (ColdMap *)
+			CACHELINEALIGN(pgmq_shared->removed + (Size) pgmq_max_hot_queues * RING_REMOVED_LOG);
 		init_shared();
 	}
 	pgmq_ring_directory_init();

@@ -114,20 +114,6 @@ clear_doubt(Ring *ring, RingSlot *s)
 	s->is_doubtful = false;
 }
 
-/* Note a message that is in the table but not in the ring. */
-void
-pgmq_ring_note_cold(Ring *ring, int64 msg_id, TimestampTz visible_at,
-					TimestampTz now)
-{
-	PGMQ_CRASHPOINT("ring-note-cold-begin");
-	ring->has_cold = true;
-	if (visible_at <= now)
-		ring->cold_low_id = Min(ring->cold_low_id, msg_id);
-	else
-		ring->cold_next_at = Min(ring->cold_next_at, visible_at);
-	PGMQ_CRASHPOINT("ring-note-cold-end");
-}
-
 /* A new slot for a row, in no order tree yet; 0 where the pool is empty. */
 static uint32
 new_slot(Ring *ring, uint32 *chain, int64 msg_id, const ItemPointerData *tid)
@@ -144,6 +130,18 @@ new_slot(Ring *ring, uint32 *chain, int64 msg_id, const ItemPointerData *tid)
 	s->offset = ItemPointerGetOffsetNumberNoCheck(tid);
 	s->u.o.lease_seq = ring->lease_seq;
 	pgmq_tree_insert(ring, TREE_BY_ID, slot);
+	return slot;
+}
+
+/* The same; for a visible message that comes before all cold ones, delayed ones give way. */
+static uint32
+slot_for(Ring *ring, uint32 *chain, int64 msg_id, const ItemPointerData *tid,
+		 TimestampTz visible_at, TimestampTz now)
+{
+	uint32		slot = new_slot(ring, chain, msg_id, tid);
+
+	if (slot == 0 && visible_at <= now && pgmq_cold_evict_delayed(ring, msg_id, now))
+		slot = new_slot(ring, chain, msg_id, tid);
 	return slot;
 }
 
@@ -165,7 +163,7 @@ pgmq_ring_publish(Ring *ring, uint32 *chain, int64 msg_id,
 	if (msg_id > (int64) pg_atomic_read_u64(&ring->high_id))
 		pg_atomic_write_u64(&ring->high_id, (uint64) msg_id);
 	if (slot == 0)
-		slot = new_slot(ring, chain, msg_id, tid);
+		slot = slot_for(ring, chain, msg_id, tid, visible_at, now);
 	else if (ring_slot(slot)->state == SLOT_LIMBO && ring_slot(slot)->limbo_insert)
 	{
 		leave_tree(ring, slot);
@@ -174,7 +172,7 @@ pgmq_ring_publish(Ring *ring, uint32 *chain, int64 msg_id,
 	else
 	{
 		if (!pgmq_group_join(ring, chain, slot, group_hash))
-			pgmq_ring_note_cold(ring, msg_id, visible_at, now);
+			pgmq_cold_note_groupless(ring, slot, now);
 		PGMQ_CRASHPOINT("ring-publish-known");
 		return slot;
 	}
@@ -182,7 +180,7 @@ pgmq_ring_publish(Ring *ring, uint32 *chain, int64 msg_id,
 	{
 		/* Somebody may be taking the lock of a row that is known */
 		if (ring_slot(slot)->lockers > 0)
-			pgmq_ring_note_cold(ring, msg_id, visible_at, now);
+			pgmq_cold_note_groupless(ring, slot, now);
 		else
 		{
 			pgmq_ring_withdraw(ring, slot);
@@ -191,7 +189,7 @@ pgmq_ring_publish(Ring *ring, uint32 *chain, int64 msg_id,
 	}
 	if (slot == 0)
 	{
-		pgmq_ring_note_cold(ring, msg_id, visible_at, now);
+		pgmq_cold_note(ring, msg_id, ItemPointerGetBlockNumberNoCheck(tid), visible_at, now);
 		if (visible_at <= now)
 			ring->ready_seq++;	/* who is about to sleep must look again */
 		PGMQ_CRASHPOINT("ring-publish-cold");
@@ -394,43 +392,6 @@ pgmq_ring_next_ready(const Ring *ring, int64 after_id, uint32 after_slot)
 	return pgmq_tree_next(ring, TREE_READY, after_id, after_slot);
 }
 
-/* Does a cold message come before this one? */
-bool
-pgmq_ring_is_cold_first(const Ring *ring, uint32 slot)
-{
-	return ring->has_cold && ring->cold_low_id < ring_slot(slot)->msg_id;
-}
-
-/*
- * Must the table be scanned before this ring can say which message comes next
- * behind (after_id, after_slot)?  True while it is not complete, when a cold
- * message has matured, and when a cold message comes before all that can be
- * claimed now.
- */
-bool
-pgmq_ring_must_load(const Ring *ring, int64 after_id, uint32 after_slot, TimestampTz now)
-{
-	uint32		next;
-
-	if (ring->phase != RING_COMPLETE)
-		return true;
-	if (!ring->has_cold)
-		return false;
-	if (ring->cold_next_at <= now)
-		return true;
-	if (ring->cold_low_id == PG_INT64_MAX)
-		return false;
-	do
-	{
-		next = pgmq_ring_next_ready(ring, after_id, after_slot);
-		if (next == 0 || pgmq_ring_is_cold_first(ring, next))
-			return true;
-		after_id = ring_slot(next)->msg_id;
-		after_slot = next;
-	} while (ring_slot(next)->lockers > 0);
-	return false;
-}
-
 /* When a held slot is let go, its page must be asked. */
 void
 pgmq_ring_doubt(Ring *ring, uint32 slot)
@@ -472,45 +433,6 @@ pgmq_ring_discard(Ring *ring, int64 *after_id, uint32 *after_slot, int max)
 		slot = next;
 	}
 	return slot == 0;
-}
-
-/* Make the furthest delayed message cold, unless it has been read. */
-bool
-pgmq_ring_evict_delayed(Ring *ring, TimestampTz now)
-{
-	uint32		slot = pgmq_tree_last(ring, TREE_WAITING);
-	RingSlot   *s;
-
-	if (slot == 0)
-		return false;
-	s = ring_slot(slot);
-	if (s->state != SLOT_WAITING || s->lockers > 0 || s->read_ct > 0 ||
-		s->visible_at <= now)
-		return false;
-	PGMQ_CRASHPOINT("ring-evict-delayed-begin");
-	pgmq_ring_note_cold(ring, s->msg_id, s->visible_at, now);
-	pgmq_ring_withdraw(ring, slot);
-	PGMQ_CRASHPOINT("ring-evict-delayed-end");
-	return true;
-}
-
-/* Make the highest ready message cold, if it lies above the given id. */
-bool
-pgmq_ring_evict_last_ready(Ring *ring, int64 above_id, TimestampTz now)
-{
-	uint32		slot = pgmq_tree_last(ring, TREE_READY);
-	RingSlot   *s;
-
-	if (slot == 0)
-		return false;
-	s = ring_slot(slot);
-	if (s->msg_id <= above_id || s->lockers > 0)
-		return false;
-	PGMQ_CRASHPOINT("ring-evict-ready-begin");
-	pgmq_ring_note_cold(ring, s->msg_id, s->visible_at, now);
-	pgmq_ring_withdraw(ring, slot);
-	PGMQ_CRASHPOINT("ring-evict-ready-end");
-	return true;
 }
 
 /* When something may become ready without a commit: an upper bound to sleep. */

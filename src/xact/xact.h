@@ -46,6 +46,7 @@ typedef struct XactQueue
 	uint64		own_refusals;	/* bumps of that that we caused since */
 	uint32		scan_seq;		/* ring's before what we sent was visible */
 	bool		has_scan_seq;	/* there was a ring then */
+	uint64		searched_cold_seq;	/* ring's cold_seq before the last search by id */
 	uint64		seen_settle_epoch;	/* ring's, before the last read by group */
 	bool		is_collapsed;	/* stopped tracking: too many messages */
 	bool		must_rebuild;	/* its ring must be rebuilt after commit */
@@ -223,6 +224,21 @@ typedef enum BuildStart
 	BUILD_BY_ANOTHER			/* somebody else scans */
 } BuildStart;
 
+/* What a table is scanned for. */
+typedef enum ScanKind
+{
+	SCAN_BUILD,					/* to build its ring */
+	SCAN_LOAD,					/* for the cold messages that are due */
+	SCAN_FIND					/* for cold messages with certain ids */
+} ScanKind;
+
+/* From this block to the one before the other. */
+typedef struct BlockRange
+{
+	BlockNumber first;
+	BlockNumber end;
+} BlockRange;
+
 /* What a scan of one page found. */
 typedef struct ScannedRow
 {
@@ -262,17 +278,24 @@ typedef struct SlotCopy
 } SlotCopy;
 
 extern bool pgmq_xact_has_cold(XactQueue *queue);
+extern bool pgmq_xact_is_noted_cold(XactQueue *queue, int64 msg_id, const ItemPointerData *tid,
+									TimestampTz visible_at);
 extern bool pgmq_xact_keeps_groups(XactQueue *queue);
 extern void pgmq_xact_keep_groups(XactQueue *queue);
 extern bool pgmq_xact_must_load(XactQueue *queue, const ReadyCursor *cursor,
 								TimestampTz now);
+extern bool pgmq_xact_is_unbuilt(XactQueue *queue);
 extern BuildStart pgmq_xact_build_begin(XactQueue *queue, const ReadyCursor *cursor,
-										TimestampTz now);
+										TimestampTz now, BlockRange *range);
+extern BuildStart pgmq_xact_find_begin(XactQueue *queue, const int64 *ids, int n,
+									   BlockRange *range);
+extern int	pgmq_xact_unknown_ids(XactQueue *queue, int64 *ids, int n);
+extern bool pgmq_xact_may_be_cold(XactQueue *queue, int64 msg_id);
 extern uint64 pgmq_xact_build_epoch(XactQueue *queue);
 extern bool pgmq_xact_build_add(XactQueue *queue, uint64 epoch,
 								const ScannedRow *rows, int n,
 								TimestampTz now);
-extern void pgmq_xact_build_end(XactQueue *queue, bool is_complete);
+extern bool pgmq_xact_build_end(XactQueue *queue, bool is_complete);
 extern void pgmq_xact_build_wait(XactQueue *queue);
 extern int	pgmq_xact_undecided(XactQueue *queue);
 extern TransactionId pgmq_xact_next_limbo_xid(XactQueue *queue,

@@ -220,7 +220,7 @@ next_in_order(const Ring *ring, ReadyCursor *cursor)
 {
 	uint32		slot = pgmq_ring_next_ready(ring, cursor->msg_id, cursor->slot);
 
-	if (slot == 0 || !hands_out(ring) || pgmq_ring_is_cold_first(ring, slot))
+	if (slot == 0 || !hands_out(ring) || pgmq_cold_is_first(ring, slot))
 		return 0;
 	cursor->msg_id = ring_slot(slot)->msg_id;
 	cursor->slot = slot;

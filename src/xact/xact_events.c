@@ -221,7 +221,7 @@ comes_late(const Ring *ring, const XactMessage *message)
 {
 	const XactQueue *queue = message->queue;
 
-	return (ring->phase == RING_BUILDING || !queue->has_scan_seq ||
+	return (ring->builder >= 0 || !queue->has_scan_seq ||
 			queue->scan_seq != pg_atomic_read_u32(unconstify(pg_atomic_uint32 *, &ring->scan_seq))) &&
 		pgmq_ring_lookup(ring, message->msg_id, &message->tid) == 0;
 }

@@ -72,6 +72,8 @@ typedef struct XactState
 	bool		is_publishing;	/* we have said so in shared memory */
 	RowGuard	guard;
 	XactQueue  *building;		/* we scan the table for this ring */
+	ScanKind	scan_kind;		/* and why */
+	TimestampTz scan_time;		/* what is visible by then is due */
 	XactQueue  *waiting;		/* we sleep on this ring, or have its turn */
 } XactState;
 

@@ -33,6 +33,20 @@ pgmq_xact_has_cold(XactQueue *queue)
 	return has_cold;
 }
 
+/* May the message at this place be without a slot?  (For check_queue.) */
+bool
+pgmq_xact_is_noted_cold(XactQueue *queue, int64 msg_id, const ItemPointerData *tid,
+						TimestampTz visible_at)
+{
+	bool		result;
+
+	ring_lock(queue->ring, LW_SHARED);
+	result = queue->ring->phase != RING_COMPLETE ||
+		pgmq_cold_is_noted(queue->ring, msg_id, ItemPointerGetBlockNumberNoCheck(tid), visible_at);
+	ring_unlock(queue->ring);
+	return result;
+}
+
 /* Does the ring keep groups?  A stale answer is as good as an earlier one. */
 bool
 pgmq_xact_keeps_groups(XactQueue *queue)
@@ -64,6 +78,14 @@ pgmq_xact_keep_groups(XactQueue *queue)
 	PGMQ_FAILPOINT("keep-groups-end");
 }
 
+/* Without a cursor only the building is asked for.  Caller holds L4. */
+static bool
+is_due(const Ring *ring, const ReadyCursor *cursor, TimestampTz now)
+{
+	return ring->phase != RING_COMPLETE ||
+		(cursor != NULL && pgmq_cold_is_due(ring, cursor->msg_id, cursor->slot, now));
+}
+
 /*
  * Must the table be scanned before the ring's next message is known?  A ring that has
  * everything is asked without its lock: with it the answer would be as old by the time it
@@ -79,9 +101,18 @@ pgmq_xact_must_load(XactQueue *queue, const ReadyCursor *cursor, TimestampTz now
 		return false;
 
 	ring_lock(queue->ring, LW_SHARED);
-	must = pgmq_ring_must_load(queue->ring, cursor->msg_id, cursor->slot, now);
+	must = is_due(queue->ring, cursor, now);
 	ring_unlock(queue->ring);
 	return must;
+}
+
+/* Must the table be scanned before the ring knows anything? */
+bool
+pgmq_xact_is_unbuilt(XactQueue *queue)
+{
+	const volatile Ring *seen = queue->ring;
+
+	return seen->phase != RING_COMPLETE;
 }
 
 /*
@@ -106,13 +137,24 @@ discard_all(Ring *ring)
 	} while (!is_over);
 }
 
+/* We are to scan, for what `kind` says.  Caller holds L4. */
+static void
+become_builder(XactQueue *queue, ScanKind kind, TimestampTz now)
+{
+	queue->ring->builder = PGMQ_MY_PROC_NUMBER;
+	pgmq_xact.building = queue;
+	pgmq_xact.scan_kind = kind;
+	pgmq_xact.scan_time = now;
+}
+
 /*
- * Begin to scan the table for a ring that is incomplete or has cold messages
- * due.  The ring exists before the scan starts, so whatever commits meanwhile
- * reaches it.
+ * Begin to scan the table for a ring that is incomplete, or, if there is a cursor, has
+ * cold messages due; *range says which part of it.  The ring exists before the scan
+ * starts, so whatever commits meanwhile reaches it.
  */
 BuildStart
-pgmq_xact_build_begin(XactQueue *queue, const ReadyCursor *cursor, TimestampTz now)
+pgmq_xact_build_begin(XactQueue *queue, const ReadyCursor *cursor, TimestampTz now,
+					  BlockRange *range)
 {
 	Ring	   *ring = queue->ring;
 	BuildStart	start = BUILD_STARTED;
@@ -121,26 +163,98 @@ pgmq_xact_build_begin(XactQueue *queue, const ReadyCursor *cursor, TimestampTz n
 	Assert(pgmq_xact.building == NULL);
 	PGMQ_FAILPOINT("build-begin");
 	ring_lock(ring, LW_EXCLUSIVE);
-	if (ring->phase == RING_BUILDING)
+	if (ring->builder >= 0)
 		start = BUILD_BY_ANOTHER;
-	else if (!pgmq_ring_must_load(ring, cursor->msg_id, cursor->slot, now))
+	else if (!is_due(ring, cursor, now))
 		start = BUILD_NOT_NEEDED;
+	else if (ring->phase == RING_COMPLETE)
+	{
+		become_builder(queue, SCAN_LOAD, now);
+		pgmq_cold_load_begin(ring, now);
+		range->first = ring->load_first;
+		range->end = ring->load_end;
+	}
 	else
 	{
+		become_builder(queue, SCAN_BUILD, now);
 		ring->phase = RING_BUILDING;
 		ring->must_rescan = false;
-		ring->builder = PGMQ_MY_PROC_NUMBER;
-		ring->has_cold = false;
-		ring->cold_low_id = PG_INT64_MAX;
-		ring->cold_next_at = DT_NOEND;
+		pgmq_cold_reset(ring);
 		must_discard = ring->must_discard;
-		pgmq_xact.building = queue;
+		range->first = 0;
+		range->end = InvalidBlockNumber;
 	}
 	ring_unlock(ring);
 	PGMQ_FAILPOINT("build-begun");
 	if (must_discard)
 		discard_all(ring);
 	return start;
+}
+
+/*
+ * Begin to scan for cold messages with these ids, in ascending order; *range is where
+ * the first of them may be, not before the block that it says.
+ */
+BuildStart
+pgmq_xact_find_begin(XactQueue *queue, const int64 *ids, int n, BlockRange *range)
+{
+	Ring	   *ring = queue->ring;
+	BuildStart	start = BUILD_NOT_NEEDED;
+
+	Assert(pgmq_xact.building == NULL);
+	PGMQ_FAILPOINT("find-begin");
+	ring_lock(ring, LW_EXCLUSIVE);
+	if (ring->builder >= 0)
+		start = BUILD_BY_ANOTHER;
+	else if (ring->phase == RING_COMPLETE &&
+			 pgmq_cold_find(ring, ids, n, &range->first, &range->end))
+	{
+		become_builder(queue, SCAN_FIND, 0);
+		start = BUILD_STARTED;
+	}
+	ring_unlock(ring);
+	PGMQ_FAILPOINT("find-begun");
+	return start;
+}
+
+/*
+ * Which of these ids have no slot, while there are cold messages?  Those are moved to the
+ * front; returns how many.  What becomes cold from now on, pgmq_xact_may_be_cold() tells.
+ */
+int
+pgmq_xact_unknown_ids(XactQueue *queue, int64 *ids, int n)
+{
+	Ring	   *ring = queue->ring;
+	int			n_unknown = 0;
+
+	for (int done = 0; done < n;)
+	{
+		int			batch_end = Min(n, done + RING_BATCH_SLOTS);
+
+		ring_lock(ring, LW_SHARED);
+		if (done == 0)
+			queue->searched_cold_seq = ring->cold_seq;
+		if (!ring->has_cold)
+			batch_end = done = n;
+		for (; done < batch_end; done++)
+			if (pgmq_ring_lookup(ring, ids[done], NULL) == 0)
+				ids[n_unknown++] = ids[done];
+		ring_unlock(ring);
+	}
+	return n_unknown;
+}
+
+/* May there be a message with this id that the search before this did not meet? */
+bool
+pgmq_xact_may_be_cold(XactQueue *queue, int64 msg_id)
+{
+	bool		result;
+
+	ring_lock(queue->ring, LW_SHARED);
+	result = queue->ring->phase != RING_COMPLETE ||
+		pgmq_cold_may_hold(queue->ring, msg_id, queue->searched_cold_seq);
+	ring_unlock(queue->ring);
+	return result;
 }
 
 /* Read before a page is looked at; see pgmq_xact_build_add. */
@@ -155,14 +269,39 @@ pgmq_xact_build_epoch(XactQueue *queue)
 	return epoch;
 }
 
-/* Make room for a row by making one cold that comes later; false if none. */
+/* Make room for a row by making another one cold; false if none. */
 static bool
 evict_for(Ring *ring, const ScannedRow *row, TimestampTz now)
 {
-	if (row->visible_at > now)
-		return false;
-	return pgmq_ring_evict_delayed(ring, now) ||
-		pgmq_ring_evict_last_ready(ring, row->msg_id, now);
+	if (pgmq_xact.scan_kind == SCAN_FIND)
+		return pgmq_cold_evict_any(ring, &row->tid, now);
+	return pgmq_cold_evict_for(ring, row->msg_id, &row->tid, row->visible_at, now);
+}
+
+static inline void
+note_cold(Ring *ring, const ScannedRow *row, TimestampTz now)
+{
+	pgmq_cold_note(ring, row->msg_id, ItemPointerGetBlockNumberNoCheck(&row->tid),
+				   row->visible_at, now);
+}
+
+/*
+ * Have a slot for a row on the chain, and one for its group if that is new, where needed
+ * by making others cold; false if there is no room.
+ */
+static bool
+make_room(Ring *ring, const ScannedRow *row, uint32 *chain, TimestampTz now)
+{
+	bool		is_new_group = ring->is_grouped && !row->is_insert &&
+		pgmq_group_find(ring, row->group_hash) == 0;
+	uint32		missing = is_new_group ? 2 : 1;
+
+	for (uint32 slot = *chain; slot != 0 && missing > 0; slot = ring_slot(slot)->by_id.left)
+		missing--;
+	missing -= pgmq_pool_reserve(chain, missing);
+	for (int i = 0; i < 2 && missing > 0 && evict_for(ring, row, now); i++)
+		missing -= pgmq_pool_reserve(chain, 1);
+	return missing == 0;
 }
 
 static void
@@ -175,13 +314,12 @@ add_row(Ring *ring, const ScannedRow *row, uint32 *chain, TimestampTz now)
 		/* It was there before the ring kept groups. */
 		if (!(ring_slot(slot)->state == SLOT_LIMBO && ring_slot(slot)->limbo_insert) &&
 			!pgmq_group_join(ring, chain, slot, row->group_hash))
-			pgmq_ring_note_cold(ring, row->msg_id, row->visible_at, now);
+			pgmq_cold_note_groupless(ring, slot, now);
 		return;
 	}
-	if (*chain == 0 && pgmq_pool_reserve(chain, 1) == 0 &&
-		!evict_for(ring, row, now))
+	if (!make_room(ring, row, chain, now))
 	{
-		pgmq_ring_note_cold(ring, row->msg_id, row->visible_at, now);
+		note_cold(ring, row, now);
 		return;
 	}
 	slot = pgmq_ring_publish(ring, chain, row->msg_id, &row->tid, row->read_ct,
@@ -216,22 +354,46 @@ pgmq_xact_build_add(XactQueue *queue, uint64 epoch, const ScannedRow *rows,
 	return is_current;
 }
 
-/* The scan is over, or has failed: then the ring is as incomplete as before. */
-void
+/* The scan is over.  Returns whether it may be worth while to begin another. */
+static bool
+end_scan(Ring *ring, bool is_complete)
+{
+	switch (pgmq_xact.scan_kind)
+	{
+		case SCAN_BUILD:
+			Assert(ring->phase == RING_BUILDING);
+			ring->phase = is_complete && !ring->must_discard && !ring->must_rescan ?
+				RING_COMPLETE : RING_INCOMPLETE;
+			return ring->phase == RING_COMPLETE;
+		case SCAN_LOAD:
+			/* Not if the ring was marked to be built anew meanwhile */
+			return pgmq_cold_load_end(ring, is_complete && ring->phase == RING_COMPLETE,
+									  pgmq_xact.scan_time);
+		case SCAN_FIND:
+			break;
+	}
+	return true;
+}
+
+/*
+ * The scan is over, or has failed: then the ring is as incomplete as before.  False if
+ * another scan would find as little room for what is due.
+ */
+bool
 pgmq_xact_build_end(XactQueue *queue, bool is_complete)
 {
 	Ring	   *ring = queue->ring;
 	TransactionId newest_xid;
+	bool		may_go_on;
 	WakeList	wake;
 
 	wake.n = 0;
 	newest_xid = pgmq_newest_xid();
 	PGMQ_WAITPOINT("build-end-begin");
 	ring_lock(ring, LW_EXCLUSIVE);
+	Assert(ring->builder == PGMQ_MY_PROC_NUMBER);
 	pgmq_ring_raise_count_horizon(ring, newest_xid);
-	Assert(ring->phase == RING_BUILDING && ring->builder == PGMQ_MY_PROC_NUMBER);
-	ring->phase = is_complete && !ring->must_discard && !ring->must_rescan ?
-		RING_COMPLETE : RING_INCOMPLETE;
+	may_go_on = end_scan(ring, is_complete);
 	ring->builder = -1;
 	pg_atomic_fetch_add_u32(&ring->scan_seq, 1);
 	ring->settle_epoch++;		/* what the scan met came in one by one */
@@ -242,13 +404,14 @@ pgmq_xact_build_end(XactQueue *queue, bool is_complete)
 	ConditionVariableBroadcast(&ring->phase_changed);
 	pgmq_wake_all(&wake);
 	PGMQ_WAITPOINT("build-end");
+	return may_go_on;
 }
 
 void
 pgmq_xact_build_abort(void)
 {
 	if (pgmq_xact.building != NULL)
-		pgmq_xact_build_end(pgmq_xact.building, false);
+		(void) pgmq_xact_build_end(pgmq_xact.building, false);
 }
 
 /*
@@ -263,12 +426,12 @@ pgmq_xact_build_wait(XactQueue *queue)
 	ConditionVariablePrepareToSleep(&ring->phase_changed);
 	for (;;)
 	{
-		RingPhase	phase;
+		bool		is_scanned;
 
 		ring_lock(ring, LW_SHARED);
-		phase = ring->phase;
+		is_scanned = ring->builder >= 0;
 		ring_unlock(ring);
-		if (phase != RING_BUILDING)
+		if (!is_scanned)
 			break;
 		ConditionVariableSleep(&ring->phase_changed, PG_WAIT_EXTENSION);
 	}
@@ -471,7 +634,7 @@ pgmq_xact_settle(XactQueue *queue, const SlotCopy *copy, const ScannedRow *row)
 			ring_slot(slot)->read_ct = row->read_ct;
 			ring_slot(slot)->visible_at = row->visible_at;
 			if (!pgmq_group_join(ring, &chain, slot, row->group_hash))
-				pgmq_ring_note_cold(ring, copy->msg_id, row->visible_at, now);
+				pgmq_cold_note_groupless(ring, slot, now);
 			if (TransactionIdIsValid(row->undecided))
 				pgmq_ring_to_limbo(ring, slot, row->undecided, row->is_insert);
 			else

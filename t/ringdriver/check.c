@@ -279,13 +279,6 @@ check_hint(const SimQueue *queue, const Ring *ring, const RingSlot *s, const Sim
 		fail("message " INT64_FORMAT " is in the wrong group", s->msg_id);
 }
 
-static bool
-is_known_as_cold(const Ring *ring, const SimRow *row)
-{
-	return ring->has_cold && (ring->cold_low_id <= row->msg_id ||
-							  ring->cold_next_at <= true_lease(row)->visible_at);
-}
-
 /* R3, and that no (msg_id, TID) is there twice. */
 static void
 check_rows(const SimQueue *queue, const Ring *ring)
@@ -303,7 +296,8 @@ check_rows(const SimQueue *queue, const Ring *ring)
 		if (slot == 0)
 		{
 			if (ring->phase == RING_COMPLETE && is_live_to_all(row) &&
-				phase_of(row->xmin) != PHASE_COMMITTED && !is_known_as_cold(ring, row))
+				phase_of(row->xmin) != PHASE_COMMITTED && 
+				!pgmq_cold_is_noted(ring, row->msg_id, ItemPointerGetBlockNumber(&tid), true_lease(row)->visible_at))
 				fail("message " INT64_FORMAT " at row %d is neither in the ring nor known as cold", row->msg_id, i);
 			continue;
 		}

@@ -60,28 +60,40 @@ scan_page(SimQueue *queue, int block, bool with_groups, ScannedRow *scanned)
 	return n;
 }
 
-static void
-scan_table(SimQueue *queue, XactQueue *list)
+static int
+blocks_of(const SimQueue *queue)
+{
+	return (queue->table->n_rows + ROWS_PER_BLOCK - 1) / ROWS_PER_BLOCK;
+}
+
+/* Scan these blocks, for the row with one msg_id, or for all; nobody else runs meanwhile. */
+static bool
+scan_blocks(SimQueue *queue, XactQueue *list, const BlockRange *range, int64 wanted)
 {
 	bool		with_groups = pgmq_xact_keeps_groups(list);
 	ScannedRow	scanned[ROWS_PER_BLOCK];
 
-	for (int block = 0; block * ROWS_PER_BLOCK < queue->table->n_rows; block++)
+	for (BlockNumber block = range->first; block < Min(range->end, blocks_of(queue)); block++)
 	{
 		uint64		epoch = pgmq_xact_build_epoch(list);
 		int			n = scan_page(queue, block, with_groups, scanned);
+		int			n_wanted = 0;
 
-		if (!pgmq_xact_build_add(list, epoch, scanned, n, sim_now()))
+		for (int i = 0; i < n; i++)
+			if (wanted == 0 || scanned[i].msg_id == wanted)
+				scanned[n_wanted++] = scanned[i];
+		if (!pgmq_xact_build_add(list, epoch, scanned, n_wanted, sim_now()))
 			fail("nobody else ran, and the page must be scanned again");
 	}
-	pgmq_xact_build_end(list, true);
+	return pgmq_xact_build_end(list, true);
 }
 
 /* pgmq_am_ready_ring(); false where it would wait, too. */
 bool
 make_ready(SimQueue *queue, XactQueue *list, const ReadyCursor *cursor)
 {
-	bool		has_loaded = false;
+	int			n_loads = 0;
+	BlockRange	range;
 	uint64		n_pauses = sim->n_pauses;
 
 	me()->may_pause = true;
@@ -91,12 +103,54 @@ make_ready(SimQueue *queue, XactQueue *list, const ReadyCursor *cursor)
 		settle_all(queue, list);	/* what others have left since */
 	while (pgmq_xact_must_load(list, cursor, sim_now()))
 	{
-		if (has_loaded || pgmq_xact_build_begin(list, cursor, sim_now()) != BUILD_STARTED)
+		if (pgmq_xact_build_begin(list, cursor, sim_now(), &range) != BUILD_STARTED)
 			return false;
-		scan_table(queue, list);
-		has_loaded = true;
+		if (n_loads++ == 4 * RING_COLD_RANGES)
+			fail("the table is scanned again and again");
+		if (!scan_blocks(queue, list, &range, 0))
+			return !pgmq_xact_must_load(list, cursor, sim_now());
 	}
 	return true;
+}
+
+/* pgmq_am_ready_ids() for one id; false where it would wait. */
+static bool
+find_id(SimQueue *queue, XactQueue *list, int64 msg_id)
+{
+	BlockRange	range = {0, 0};
+
+	if (pgmq_xact_unknown_ids(list, &msg_id, 1) == 0)
+		return true;
+	for (;;)
+	{
+		switch (pgmq_xact_find_begin(list, &msg_id, 1, &range))
+		{
+			case BUILD_STARTED:
+				scan_blocks(queue, list, &range, msg_id);
+				range.first = range.end;
+				break;
+			case BUILD_BY_ANOTHER:
+				return false;
+			case BUILD_NOT_NEEDED:
+				return true;
+		}
+	}
+}
+
+/* Is there a row with this id that a delete by id must find? */
+static void
+compare_absence(const SimQueue *queue, XactQueue *list, int64 msg_id)
+{
+	if (pgmq_xact_may_be_cold(list, msg_id))
+		return;
+	for (int i = 0; i < queue->table->n_rows; i++)
+	{
+		const SimRow *row = &queue->table->rows[i];
+
+		if (row->is_used && row->msg_id == msg_id && is_live_to_all(row) && is_live_to_me(row) &&
+			phase_of(row->xmin) != PHASE_COMMITTED)
+			fail("not found by its id is message " INT64_FORMAT ", %s", msg_id, describe_row(queue, row));
+	}
 }
 
 /* ---- settling ---- */
@@ -388,7 +442,7 @@ brings_all(int session, const SimQueue *queue)
 
 		if (RelFileLocatorEquals(list->locator, queue->table->locator))
 			return !list->is_collapsed && !list->must_rebuild && list->ring != NULL &&
-				list->ring->phase != RING_BUILDING && list->has_scan_seq &&
+				list->ring->builder < 0 && list->has_scan_seq &&
 				list->scan_seq == pg_atomic_read_u32(&list->ring->scan_seq);
 	}
 	return false;
@@ -592,6 +646,7 @@ op_read(SimQueue *queue, bool is_pop)
 	int			empty_passes = 0;
 	int			next_own = 0;
 	bool		needs_sql;
+	uint64		n_pauses;
 	int		   *own;
 	int			n_own;
 
@@ -602,6 +657,7 @@ op_read(SimQueue *queue, bool is_pop)
 	if (!make_ready(queue, list, &pgmq_ready_start))
 		return;
 	note_expectations();
+	n_pauses = sim->n_pauses;
 	n_own = pgmq_xact_own_candidates(list, sim_now(), &own);
 	do
 	{
@@ -615,6 +671,8 @@ op_read(SimQueue *queue, bool is_pop)
 	if (!needs_sql)
 		own_up_to(own, n_own, &next_own, PG_INT64_MAX);
 	sim->n_cold += needs_sql;
+	if (sim->n_pauses != n_pauses)
+		return;					/* others ran before a load, and took what was expected */
 	/* What SQL is asked for lies behind the cursor, our own messages apart */
 	compare_call(has_enough() || needs_sql ? call.last_id : PG_INT64_MAX);
 }
@@ -900,11 +958,20 @@ op_extend(SimQueue *queue)
 	SimRow	   *row;
 	Lease		lease;
 	int			message;
+	int64		msg_id;
 
 	if (queue->last_id == 0 || !pgmq_xact_queue_is_usable(list) ||
-		!make_ready(queue, list, &pgmq_ready_start) ||
-		pgmq_xact_find_by_id(list, 1 + random_below((int) queue->last_id), lengthof(refs), refs) == 0 ||
-		pgmq_xact_claim_any(list, &refs[0], &message, &owner) != CLAIM_TAKEN)
+		!make_ready(queue, list, NULL))
+		return;
+	msg_id = 1 + random_below((int) queue->last_id);
+	if (!find_id(queue, list, msg_id))
+		return;
+	if (pgmq_xact_find_by_id(list, msg_id, lengthof(refs), refs) == 0)
+	{
+		compare_absence(queue, list, msg_id);
+		return;
+	}
+	if (pgmq_xact_claim_any(list, &refs[0], &message, &owner) != CLAIM_TAKEN)
 		return;
 	row = row_at(queue->table, &refs[0].tid, refs[0].msg_id);
 	trace("extend " INT64_FORMAT, refs[0].msg_id);
@@ -988,15 +1055,16 @@ op_scan(SimQueue *queue)
 {
 	SimSession *s = me();
 	XactQueue  *list = list_queue(queue);
+	BlockRange	range;
 
 	if (!pgmq_xact_queue_is_usable(list) ||
-		pgmq_xact_build_begin(list, &pgmq_ready_start, sim_now()) != BUILD_STARTED)
+		pgmq_xact_build_begin(list, &pgmq_ready_start, sim_now(), &range) != BUILD_STARTED)
 		return;
 	trace("scan begins");
 	s->step = STEP_SCAN;
 	s->queue = queue;
-	s->block = 0;
-	s->n_blocks = (queue->table->n_rows + ROWS_PER_BLOCK - 1) / ROWS_PER_BLOCK;
+	s->block = range.first;
+	s->n_blocks = Min(range.end, blocks_of(queue));
 	s->with_groups = pgmq_xact_keeps_groups(list);
 }
 
@@ -1006,7 +1074,7 @@ scan_step(void)
 	SimSession *s = me();
 	XactQueue  *list = pgmq_xact.building;
 
-	if (s->block == s->n_blocks)
+	if (s->block >= s->n_blocks)
 	{
 		trace("scan ends");
 		s->step = STEP_NONE;

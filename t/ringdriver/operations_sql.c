@@ -384,7 +384,9 @@ begin_letting_go(void)
 	{
 		Ring	   *ring = pgmq_ring_find(&sim->queues[q].table->locator);
 
-		me()->keeps_groups[q] = ring != NULL && ring->is_grouped && ring->phase == RING_COMPLETE;
+		/* What it holds without a slot may be let go before what has one */
+		me()->keeps_groups[q] = ring != NULL && ring->is_grouped &&
+			ring->phase == RING_COMPLETE && !ring->has_cold;
 	}
 	me()->is_letting_go = true;
 	me()->may_pause = true;
