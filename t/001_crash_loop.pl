@@ -262,6 +262,7 @@ sub kill_backend { return kill_one(pids_where("application_name = 'ledger'")); }
 # Its children notice, some of them in the middle of a statement
 sub kill_postmaster
 {
+	kill('STOP', $node->{_pid});    # or it starts one more, which nobody waits for
 	my @children = children_of($node->{_pid});
 
 	kill('KILL', $node->{_pid});
