@@ -25,6 +25,7 @@
 #include "access/htup_details.h"
 #include "datatype/timestamp.h"
 #include "shmem/claim_owner.h"
+#include "shmem/scanned_row.h"
 #include "storage/condition_variable.h"
 #include "storage/itemptr.h"
 #include "storage/lwlock.h"
@@ -308,6 +309,7 @@ extern Ring *pgmq_ring_by_index(int index);
 
 /* ring_tree.c */
 extern void pgmq_tree_insert(Ring *ring, SlotTree tree, uint32 slot);
+extern void pgmq_tree_insert_run(Ring *ring, SlotTree tree, const uint32 *slots, int n);
 extern void pgmq_tree_remove(Ring *ring, SlotTree tree, uint32 slot);
 extern uint32 pgmq_tree_first(const Ring *ring, SlotTree tree);
 extern uint32 pgmq_tree_last(const Ring *ring, SlotTree tree);
@@ -358,6 +360,10 @@ extern bool pgmq_ring_evict_delayed(Ring *ring, TimestampTz now);
 extern bool pgmq_ring_evict_last_ready(Ring *ring, int64 above_id,
 									   TimestampTz now);
 extern TimestampTz pgmq_ring_next_event(const Ring *ring);
+
+/* ring_bulk.c */
+extern int	pgmq_ring_publish_run(Ring *ring, uint32 *chain, const ScannedRow *rows,
+								  int n, TimestampTz now);
 
 /* ring_removed.c */
 extern TransactionId pgmq_newest_xid(void);

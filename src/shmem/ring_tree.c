@@ -85,25 +85,13 @@ set_tree(SlotTree tree, uint32 slot, SlotTree value)
 		pgmq_slots[slot].tree = value;
 }
 
-void
-pgmq_tree_insert(Ring *ring, SlotTree tree, uint32 slot)
+/*
+ * Split a subtree into what comes before a slot, below *left, and what comes after it,
+ * below *right.  The slot is not in it.
+ */
+static inline void
+split(SlotTree tree, uint32 below, uint32 slot, uint32 *left, uint32 *right)
 {
-	uint32	   *link = root_of(ring, tree, slot);
-	uint32	   *left = &links(tree, slot)->left;
-	uint32	   *right = &links(tree, slot)->right;
-	uint32		below;
-
-	PGMQ_CRASHPOINT("tree-insert-begin");
-	Assert(LWLockHeldByMeInMode(&ring->lock, LW_EXCLUSIVE));
-	Assert(tree >= TREE_BY_ID || pgmq_slots[slot].tree == TREE_NONE);
-
-	while (*link != 0 && is_above(*link, slot))
-		link = is_before(tree, slot, *link) ? &links(tree, *link)->left :
-			&links(tree, *link)->right;
-
-	/* Split what was below into the two sides of the new node. */
-	below = *link;
-	*link = slot;
 	while (below != 0)
 	{
 		if (is_before(tree, below, slot))
@@ -120,9 +108,163 @@ pgmq_tree_insert(Ring *ring, SlotTree tree, uint32 slot)
 		}
 	}
 	*left = *right = 0;
+}
+
+void
+pgmq_tree_insert(Ring *ring, SlotTree tree, uint32 slot)
+{
+	uint32	   *link = root_of(ring, tree, slot);
+	uint32		below;
+
+	PGMQ_CRASHPOINT("tree-insert-begin");
+	Assert(LWLockHeldByMeInMode(&ring->lock, LW_EXCLUSIVE));
+	Assert(tree >= TREE_BY_ID || pgmq_slots[slot].tree == TREE_NONE);
+
+	while (*link != 0 && is_above(*link, slot))
+		link = is_before(tree, slot, *link) ? &links(tree, *link)->left :
+			&links(tree, *link)->right;
+
+	/* What was below becomes the two sides of the new node. */
+	below = *link;
+	*link = slot;
+	split(tree, below, slot, &links(tree, slot)->left, &links(tree, slot)->right);
 	(*count_of(ring, tree, slot))++;
 	set_tree(tree, slot, tree);
 	PGMQ_CRASHPOINT("tree-insert-end");
+}
+
+/* ---- runs ---- */
+
+/*
+ * A run is an array of slots in ascending order of a tree's key.  A part of it, from first
+ * to before end, is a treap of its own, to be united with what is below a link.
+ */
+typedef struct RunPart
+{
+	uint32	   *link;
+	uint32		top;			/* of the part's treap */
+	int			first;
+	int			end;
+} RunPart;
+
+/*
+ * Make a treap of a run, in linear time (Vuillemin, "A unifying look at data structures",
+ * 1980); returns its root.
+ */
+static inline uint32
+build_run(SlotTree tree, const uint32 *slots, int n)
+{
+	uint32		spine[RING_BATCH_SLOTS];	/* right one, from the root down */
+	int			depth = 0;
+
+	for (int i = 0; i < n; i++)
+	{
+		uint32		below = 0;
+
+		while (depth > 0 && is_above(slots[i], spine[depth - 1]))
+			below = spine[--depth];
+		links(tree, slots[i])->left = below;
+		links(tree, slots[i])->right = 0;
+		if (depth > 0)
+			links(tree, spine[depth - 1])->right = slots[i];
+		spine[depth++] = slots[i];
+		set_tree(tree, slots[i], tree);
+	}
+	return spine[0];
+}
+
+/* Where the slots of a part that come before another slot end. */
+static inline int
+end_before(SlotTree tree, const uint32 *slots, const RunPart *part, uint32 slot)
+{
+	int			first = part->first;
+	int			end = part->end;
+
+	/* A part is behind all that is there, as a rule */
+	if (is_before(tree, slot, slots[first]))
+		return first;
+	while (first < end)
+	{
+		int			middle = (first + end) / 2;
+
+		if (is_before(tree, slots[middle], slot))
+			first = middle + 1;
+		else
+			end = middle;
+	}
+	return first;
+}
+
+/* What is below the link stays on top, and the part goes to its sides; returns their number. */
+static inline int
+sink_part(SlotTree tree, const uint32 *slots, const RunPart *part, RunPart *sides)
+{
+	uint32		at = *part->link;
+	int			middle = end_before(tree, slots, part, at);
+	RunPart		left = {&links(tree, at)->left, part->top, part->first, middle};
+	RunPart		right = {&links(tree, at)->right, part->top, middle, part->end};
+	int			n = 0;
+
+	if (left.first < left.end && right.first < right.end)
+		split(tree, part->top, at, &left.top, &right.top);
+	if (left.first < left.end)
+		sides[n++] = left;
+	if (right.first < right.end)
+		sides[n++] = right;
+	return n;
+}
+
+/* The part's top goes on top, and the rest of the part to its sides. */
+static inline int
+raise_part(SlotTree tree, const uint32 *slots, const RunPart *part, RunPart *sides)
+{
+	uint32		top = part->top;
+	SlotLinks	own = *links(tree, top);
+	uint32		below = *part->link;
+	int			middle = end_before(tree, slots, part, top);
+	int			n = 0;
+
+	Assert(slots[middle] == top);
+	*part->link = top;
+	split(tree, below, top, &links(tree, top)->left, &links(tree, top)->right);
+	if (own.left != 0)
+		sides[n++] = (RunPart) {&links(tree, top)->left, own.left, part->first, middle};
+	if (own.right != 0)
+		sides[n++] = (RunPart) {&links(tree, top)->right, own.right, middle + 1, part->end};
+	return n;
+}
+
+/*
+ * Insert a run of n slots, at most RING_BATCH_SLOTS; not for MEMBERS.  Slots that have no
+ * others between them share the way to where they belong: expected O(n log(m/n)) in a tree
+ * of m (Blelloch and Reid-Miller, "Fast set operations using treaps", 1998).
+ */
+void
+pgmq_tree_insert_run(Ring *ring, SlotTree tree, const uint32 *slots, int n)
+{
+	RunPart		parts[RING_BATCH_SLOTS + 1];	/* each has a slot of its own */
+	int			n_parts = 1;
+
+	Assert(LWLockHeldByMeInMode(&ring->lock, LW_EXCLUSIVE));
+	Assert(n <= RING_BATCH_SLOTS && tree != TREE_MEMBERS);
+	if (n == 0)
+		return;
+	PGMQ_CRASHPOINT("tree-insert-run-begin");
+	parts[0] = (RunPart) {&ring->roots[tree], build_run(tree, slots, n), 0, n};
+	while (n_parts > 0)
+	{
+		RunPart		part = parts[--n_parts];
+
+		Assert(n_parts < n);
+		if (*part.link == 0)
+			*part.link = part.top;
+		else if (is_above(*part.link, part.top))
+			n_parts += sink_part(tree, slots, &part, &parts[n_parts]);
+		else
+			n_parts += raise_part(tree, slots, &part, &parts[n_parts]);
+	}
+	ring->counts[tree] += n;
+	PGMQ_CRASHPOINT("tree-insert-run-end");
 }
 
 void

@@ -19,6 +19,7 @@
 #include "common/compat.h"
 #include "common/queue_row.h"
 #include "shmem/claim_owner.h"
+#include "shmem/scanned_row.h"
 #include "shmem/throttle.h"
 #include "storage/itemptr.h"
 
@@ -222,18 +223,6 @@ typedef enum BuildStart
 	BUILD_NOT_NEEDED,
 	BUILD_BY_ANOTHER			/* somebody else scans */
 } BuildStart;
-
-/* What a scan of one page found. */
-typedef struct ScannedRow
-{
-	int64		msg_id;
-	ItemPointerData tid;
-	int32		read_ct;
-	TimestampTz visible_at;
-	uint64		group_hash;		/* where the ring keeps groups */
-	TransactionId undecided;	/* inserter or deleter in progress, or invalid */
-	bool		is_insert;		/* the inserter is */
-} ScannedRow;
 
 typedef struct QueueCounts
 {

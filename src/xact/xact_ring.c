@@ -190,6 +190,22 @@ add_row(Ring *ring, const ScannedRow *row, uint32 *chain, TimestampTz now)
 		pgmq_ring_to_limbo(ring, slot, row->undecided, row->is_insert);
 }
 
+/* Add rows in their order: a run of them at a time where that is possible. */
+static void
+add_rows(Ring *ring, const ScannedRow *rows, int n, uint32 *chain, TimestampTz now)
+{
+	int			i = 0;
+
+	while (i < n)
+	{
+		int			run = pgmq_ring_publish_run(ring, chain, &rows[i], n - i, now);
+
+		if (run == 0)
+			add_row(ring, &rows[i++], chain, now);
+		i += run;
+	}
+}
+
 /*
  * Add what a page holds, as far as it is not in the ring.  False if a message
  * was withdrawn since `epoch` was read: the page must be looked at again, or a
@@ -208,8 +224,7 @@ pgmq_xact_build_add(XactQueue *queue, uint64 epoch, const ScannedRow *rows,
 	ring_lock(ring, LW_EXCLUSIVE);
 	is_current = ring->withdraw_epoch == epoch;
 	if (is_current)
-		for (int i = 0; i < n; i++)
-			add_row(ring, &rows[i], &chain, now);
+		add_rows(ring, rows, n, &chain, now);
 	ring_unlock(ring);
 	pgmq_pool_free_chain(&chain);
 	PGMQ_FAILPOINT("build-add-end");
