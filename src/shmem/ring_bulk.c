@@ -90,10 +90,14 @@ add_slot(Ring *ring, Run *run, uint32 slot, const ScannedRow *row, TimestampTz n
 static void
 link_run(Ring *ring, Run *run)
 {
-	sort_waiting(run->waiting, run->n_waiting);
 	pgmq_tree_insert_run(ring, TREE_BY_ID, run->slots, run->n);
-	pgmq_tree_insert_run(ring, TREE_READY, run->ready, run->n_ready);
-	pgmq_tree_insert_run(ring, TREE_WAITING, run->waiting, run->n_waiting);
+	if (run->n_ready > 0)
+		pgmq_tree_insert_run(ring, TREE_READY, run->ready, run->n_ready);
+	if (run->n_waiting > 0)
+	{
+		sort_waiting(run->waiting, run->n_waiting);
+		pgmq_tree_insert_run(ring, TREE_WAITING, run->waiting, run->n_waiting);
+	}
 	ring->ready_seq += run->n_ready;
 }
 

@@ -224,6 +224,14 @@ typedef enum BuildStart
 	BUILD_BY_ANOTHER			/* somebody else scans */
 } BuildStart;
 
+/* What became of the rows that a scan found. */
+typedef enum BuildAdd
+{
+	BUILD_TOO_OLD = 0,			/* the pages must be looked at again */
+	BUILD_ADDED,				/* more of them at a time would keep others waiting */
+	BUILD_ADDED_QUICKLY			/* nearly all of them in runs */
+} BuildAdd;
+
 typedef struct QueueCounts
 {
 	int64		length;
@@ -258,9 +266,9 @@ extern bool pgmq_xact_must_load(XactQueue *queue, const ReadyCursor *cursor,
 extern BuildStart pgmq_xact_build_begin(XactQueue *queue, const ReadyCursor *cursor,
 										TimestampTz now);
 extern uint64 pgmq_xact_build_epoch(XactQueue *queue);
-extern bool pgmq_xact_build_add(XactQueue *queue, uint64 epoch,
-								const ScannedRow *rows, int n,
-								TimestampTz now);
+extern BuildAdd pgmq_xact_build_add(XactQueue *queue, uint64 epoch,
+									const ScannedRow *rows, int n,
+									TimestampTz now);
 extern void pgmq_xact_build_end(XactQueue *queue, bool is_complete);
 extern void pgmq_xact_build_wait(XactQueue *queue);
 extern int	pgmq_xact_undecided(XactQueue *queue);

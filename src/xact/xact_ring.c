@@ -17,6 +17,9 @@
 #define VACUUM_DEAD_ROWS 1000
 #define VACUUM_DELAY_MS 5000
 
+/* One row in so many is looked up singly: it takes ten times as long as in a run. */
+#define MANY_ADDED_SINGLY 8
+
 const ReadyCursor pgmq_ready_start = {PG_INT64_MIN, 0};
 
 /* ---- building ---- */
@@ -190,10 +193,14 @@ add_row(Ring *ring, const ScannedRow *row, uint32 *chain, TimestampTz now)
 		pgmq_ring_to_limbo(ring, slot, row->undecided, row->is_insert);
 }
 
-/* Add rows in their order: a run of them at a time where that is possible. */
-static void
+/*
+ * Add rows in their order, a run of them at a time where that is possible; returns how
+ * many were added singly.
+ */
+static int
 add_rows(Ring *ring, const ScannedRow *rows, int n, uint32 *chain, TimestampTz now)
 {
+	int			n_single = 0;
 	int			i = 0;
 
 	while (i < n)
@@ -201,34 +208,38 @@ add_rows(Ring *ring, const ScannedRow *rows, int n, uint32 *chain, TimestampTz n
 		int			run = pgmq_ring_publish_run(ring, chain, &rows[i], n - i, now);
 
 		if (run == 0)
+		{
 			add_row(ring, &rows[i++], chain, now);
+			n_single++;
+		}
 		i += run;
 	}
+	return n_single;
 }
 
 /*
- * Add what a page holds, as far as it is not in the ring.  False if a message
- * was withdrawn since `epoch` was read: the page must be looked at again, or a
- * row deleted in between would come back.
+ * Add what one or more pages hold, as far as it is not in the ring.  BUILD_TOO_OLD if a
+ * message was withdrawn since `epoch` was read, before the first of the pages was looked
+ * at: all of them must be looked at again, or a row deleted in between would come back.
  */
-bool
+BuildAdd
 pgmq_xact_build_add(XactQueue *queue, uint64 epoch, const ScannedRow *rows,
 					int n, TimestampTz now)
 {
 	Ring	   *ring = queue->ring;
 	uint32		chain = 0;
-	bool		is_current;
+	BuildAdd	result = BUILD_TOO_OLD;
 
 	PGMQ_FAILPOINT("build-add-begin");
 	(void) pgmq_pool_reserve(&chain, n);
 	ring_lock(ring, LW_EXCLUSIVE);
-	is_current = ring->withdraw_epoch == epoch;
-	if (is_current)
-		add_rows(ring, rows, n, &chain, now);
+	if (ring->withdraw_epoch == epoch)
+		result = add_rows(ring, rows, n, &chain, now) > n / MANY_ADDED_SINGLY ?
+			BUILD_ADDED : BUILD_ADDED_QUICKLY;
 	ring_unlock(ring);
 	pgmq_pool_free_chain(&chain);
 	PGMQ_FAILPOINT("build-add-end");
-	return is_current;
+	return result;
 }
 
 /* The scan is over, or has failed: then the ring is as incomplete as before. */

@@ -60,16 +60,28 @@ scan_page(SimQueue *queue, int block, bool with_groups, ScannedRow *scanned)
 	return n;
 }
 
+/* scan_pages() in am_load.c */
+static int
+scan_pages(SimQueue *queue, int block, int n_blocks, bool with_groups, ScannedRow *scanned)
+{
+	int			n = 0;
+
+	for (int i = 0; i < n_blocks; i++)
+		n += scan_page(queue, block + i, with_groups, &scanned[n]);
+	return n;
+}
+
 static void
 scan_table(SimQueue *queue, XactQueue *list)
 {
 	bool		with_groups = pgmq_xact_keeps_groups(list);
-	ScannedRow	scanned[ROWS_PER_BLOCK];
+	int			n_blocks = 1 + random_below(SCAN_BLOCKS);
+	ScannedRow	scanned[SCAN_BLOCKS * ROWS_PER_BLOCK];
 
-	for (int block = 0; block * ROWS_PER_BLOCK < queue->table->n_rows; block++)
+	for (int block = 0; block * ROWS_PER_BLOCK < queue->table->n_rows; block += n_blocks)
 	{
 		uint64		epoch = pgmq_xact_build_epoch(list);
-		int			n = scan_page(queue, block, with_groups, scanned);
+		int			n = scan_pages(queue, block, n_blocks, with_groups, scanned);
 
 		if (!pgmq_xact_build_add(list, epoch, scanned, n, sim_now()))
 			fail("nobody else ran, and the page must be scanned again");
@@ -1006,7 +1018,7 @@ scan_step(void)
 	SimSession *s = me();
 	XactQueue  *list = pgmq_xact.building;
 
-	if (s->block == s->n_blocks)
+	if (s->block >= s->n_blocks)
 	{
 		trace("scan ends");
 		s->step = STEP_NONE;
@@ -1014,7 +1026,8 @@ scan_step(void)
 		return;
 	}
 	s->epoch = pgmq_xact_build_epoch(list);
-	s->n_scanned = scan_page(s->queue, s->block, s->with_groups, s->scanned);
+	s->n_looked_at = 1 + random_below(SCAN_BLOCKS);
+	s->n_scanned = scan_pages(s->queue, s->block, s->n_looked_at, s->with_groups, s->scanned);
 	s->step = STEP_SCANNED;
 }
 
@@ -1026,7 +1039,7 @@ add_step(void)
 	trace("add block %d", s->block);
 	s->step = STEP_SCAN;
 	if (pgmq_xact_build_add(pgmq_xact.building, s->epoch, s->scanned, s->n_scanned, sim_now()))
-		s->block++;
+		s->block += s->n_looked_at;
 }
 
 /* Go on with what the session is in the middle of. */
