@@ -28,6 +28,15 @@
 /* Pause before looking again at a row that another backend restores. */
 #define UNDO_PAUSE_US 1000
 
+/* So many rows ahead of the one that is looked at memory is asked for. */
+#define PREFETCH_ROWS 6
+
+/* Rows found before they are added: what a run may have, and a page that goes past that. */
+#define SCAN_MAX_ROWS (RING_BATCH_SLOTS + MaxHeapTuplesPerPage)
+
+/* Pages looked at before their rows are added. */
+#define SCAN_MAX_PAGES 16
+
 /* Scans in one call, at most, to make the ring able to answer. */
 #define MAX_LOADS (4 * RING_COLD_RANGES)
 
@@ -47,25 +56,41 @@ typedef struct TableScan
 	bool		wants_groups;
 	WantedIds	wanted;
 	TransactionId oldest_xmin;
+	TransactionId committed;	/* inserted the last row that was live */
 	BufferAccessStrategy strategy;
 	MemoryContext per_page;		/* for headers */
-	ScannedRow *rows;			/* of one page */
-	Datum	   *headers;		/* of them, if groups are wanted; 0: none */
+	int			max_pages;		/* look at so many before their rows are added */
+	int			n_pages;		/* looked at */
+	ScannedRow *rows;			/* of these pages */
+	Datum	   *headers;		/* of one page's, if groups are wanted; 0: none */
 } TableScan;
+
+/*
+ * Is the row live by its header alone?  One that nobody has read or vacuumed yet does not
+ * say that its inserter has committed, but the row before often has the same.  It is not
+ * noted here, so that pages that were not changed need not be written again.
+ */
+static inline bool
+is_plainly_live(const TableScan *scan, HeapTupleHeader header)
+{
+	uint16		infomask = header->t_infomask;
+
+	if ((infomask & HEAP_XMAX_INVALID) == 0)
+		return false;
+	if (infomask & HEAP_XMIN_COMMITTED)
+		return true;
+	return (infomask & (HEAP_XMIN_INVALID | HEAP_MOVED)) == 0 &&
+		HeapTupleHeaderGetRawXmin(header) == scan->committed;
+}
 
 /* Judge one row; false if the ring need not know it. */
 static bool
-scan_row(HeapTuple tuple, TupleDesc desc, TransactionId oldest_xmin, Buffer buffer,
-		 ScannedRow *row)
+judge_row(TableScan *scan, HeapTuple tuple, Buffer buffer, ScannedRow *row)
 {
-	Lease		lease;
-	bool		has_msg_id;
-
-	row->undecided = InvalidTransactionId;
-	row->is_insert = false;
-	switch (HeapTupleSatisfiesVacuum(tuple, oldest_xmin, buffer))
+	switch (HeapTupleSatisfiesVacuum(tuple, scan->oldest_xmin, buffer))
 	{
 		case HEAPTUPLE_LIVE:
+			scan->committed = HeapTupleHeaderGetXmin(tuple->t_data);
 			break;
 		case HEAPTUPLE_INSERT_IN_PROGRESS:
 			row->undecided = HeapTupleHeaderGetXmin(tuple->t_data);
@@ -81,8 +106,31 @@ scan_row(HeapTuple tuple, TupleDesc desc, TransactionId oldest_xmin, Buffer buff
 		default:
 			return false;
 	}
-	pgmq_am_row_values(tuple, desc, &row->msg_id, &lease, &has_msg_id);
+	return true;
+}
+
+/* What the ring wants to know of one row; false if that is nothing. */
+static inline bool
+scan_row(TableScan *scan, HeapTuple tuple, Buffer buffer, ScannedRow *row)
+{
+	Lease		lease;
+	bool		has_msg_id;
+
+	row->undecided = InvalidTransactionId;
+	row->is_insert = false;
+	if (!is_plainly_live(scan, tuple->t_data) && !judge_row(scan, tuple, buffer, row))
+		return false;
 	row->tid = tuple->t_self;
+	if (queue_row_has_head(tuple->t_data))
+	{
+		const QueueRowHead *head = queue_row_head(tuple->t_data);
+
+		row->msg_id = head->msg_id;
+		row->read_ct = head->read_ct;
+		row->visible_at = head->visible_at;
+		return true;
+	}
+	pgmq_am_row_values(tuple, RelationGetDescr(scan->rel), &row->msg_id, &lease, &has_msg_id);
 	row->read_ct = lease.read_ct;
 	row->visible_at = lease.visible_at;
 	return has_msg_id;
@@ -111,44 +159,97 @@ is_wanted(const WantedIds *wanted, int64 msg_id)
  * committed has no group yet, and its headers are not asked for.
  */
 static void
-hash_groups(TableScan *scan, int n)
+hash_groups(TableScan *scan, ScannedRow *rows, int n)
 {
 	for (int i = 0; i < n; i++)
-		scan->rows[i].group_hash =
+		rows[i].group_hash =
 			pgmq_am_group_hash(scan->headers[i], scan->headers[i] == (Datum) 0);
 }
 
+/* Ask for what is_plainly_live() and scan_row() want of a row: two cache lines, mostly. */
+static inline void
+prefetch_row(Page page, OffsetNumber offset, OffsetNumber last)
+{
+	const char *header;
+
+	if (offset > last)
+		return;
+	header = (char *) page + ItemIdGetOffset(PageGetItemId(page, offset));
+	PGMQ_PREFETCH(header);
+	PGMQ_PREFETCH(header + MAXALIGN(SizeofHeapTupleHeader) + offsetof(QueueRowHead, visible_at));
+}
+
 static int
-scan_page(TableScan *scan, BlockNumber block)
+scan_page(TableScan *scan, BlockNumber block, ScannedRow *rows)
 {
 	Relation	rel = scan->rel;
 	Buffer		buffer = ReadBufferExtended(rel, MAIN_FORKNUM, block, RBM_NORMAL,
 											scan->strategy);
 	int			n = 0;
 	Page		page;
+	OffsetNumber last;
+	HeapTupleData tuple;
 
 	LockBuffer(buffer, BUFFER_LOCK_SHARE);
 	page = BufferGetPage(buffer);
-	for (OffsetNumber offset = FirstOffsetNumber;
-		 offset <= PageGetMaxOffsetNumber(page); offset++)
+	last = PageGetMaxOffsetNumber(page);
+	tuple.t_tableOid = RelationGetRelid(rel);
+	for (OffsetNumber offset = FirstOffsetNumber; offset <= last; offset++)
 	{
-		HeapTupleData tuple;
-		ItemPointerData tid;
+		ItemId		item = PageGetItemId(page, offset);
 
-		ItemPointerSet(&tid, block, offset);
-		if (!pgmq_am_find_on_page(rel, buffer, &tid, &tuple) ||
-			!scan_row(&tuple, RelationGetDescr(rel), scan->oldest_xmin, buffer, &scan->rows[n]) ||
-			!is_wanted(&scan->wanted, scan->rows[n].msg_id))
+		prefetch_row(page, offset + PREFETCH_ROWS, last);
+		if (!ItemIdIsNormal(item))
+			continue;
+		tuple.t_data = (HeapTupleHeader) PageGetItem(page, item);
+		tuple.t_len = ItemIdGetLength(item);
+		ItemPointerSet(&tuple.t_self, block, offset);
+		if (!scan_row(scan, &tuple, buffer, &rows[n]) ||
+			!is_wanted(&scan->wanted, rows[n].msg_id))
 			continue;
 		if (scan->wants_groups)
-			scan->headers[n] = scan->rows[n].is_insert ? (Datum) 0 :
+			scan->headers[n] = rows[n].is_insert ? (Datum) 0 :
 				pgmq_am_copy_headers(&tuple, RelationGetDescr(rel));
 		n++;
 	}
 	UnlockReleaseBuffer(buffer);
 	if (scan->wants_groups)
-		hash_groups(scan, n);
+		hash_groups(scan, rows, n);
 	return n;
+}
+
+/* Look at as many pages as are worth one hold of the ring's lock. */
+static int
+scan_pages(TableScan *scan, BlockNumber first, BlockNumber end)
+{
+	int			last = 0;
+	int			n = 0;
+
+	scan->n_pages = 0;
+	do
+	{
+		last = scan_page(scan, first + scan->n_pages, &scan->rows[n]);
+		scan->n_pages++;
+		n += last;
+	} while (scan->n_pages < scan->max_pages && first + scan->n_pages < end &&
+			 n + last <= RING_BATCH_SLOTS);
+	return n;
+}
+
+/*
+ * Add what was found; false if that is too old.  The more pages are looked at, the more
+ * often that is so while others delete: then it is one page again.  So it is where rows
+ * are added singly, which would hold the ring's lock for too long, and of a ring with
+ * groups, whose rows' headers may take much memory.
+ */
+static bool
+add_scanned(TableScan *scan, uint64 epoch, int n)
+{
+	BuildAdd	result = pgmq_xact_build_add(scan->queue, epoch, scan->rows, n, scan->now);
+
+	scan->max_pages = result == BUILD_ADDED_QUICKLY && !scan->wants_groups ?
+		Min(2 * scan->max_pages, SCAN_MAX_PAGES) : 1;
+	return result != BUILD_TOO_OLD;
 }
 
 static void
@@ -161,10 +262,12 @@ begin_scan(TableScan *scan, Relation rel, XactQueue *queue, const WantedIds *wan
 	scan->wanted = *wanted;
 	scan->wants_groups = pgmq_xact_keeps_groups(queue);
 	scan->oldest_xmin = GetOldestNonRemovableTransactionId(rel);
+	scan->committed = InvalidTransactionId;
 	scan->strategy = GetAccessStrategy(BAS_BULKREAD);
 	scan->per_page = AllocSetContextCreate(CurrentMemoryContext, "pgmq scan",
 										   ALLOCSET_DEFAULT_SIZES);
-	scan->rows = palloc0(MaxHeapTuplesPerPage * sizeof(ScannedRow));
+	scan->max_pages = 1;
+	scan->rows = palloc0(SCAN_MAX_ROWS * sizeof(ScannedRow));
 	scan->headers = palloc(MaxHeapTuplesPerPage * sizeof(Datum));
 }
 
@@ -188,7 +291,7 @@ scan_blocks(Relation rel, XactQueue *queue, const BlockRange *range,
 
 	begin_scan(&scan, rel, queue, wanted, now);
 	MemoryContextSwitchTo(scan.per_page);
-	for (BlockNumber block = range->first; block < end; block++)
+	for (BlockNumber block = range->first; block < end; block += scan.n_pages)
 	{
 		uint64		epoch;
 		int			n;
@@ -199,9 +302,9 @@ scan_blocks(Relation rel, XactQueue *queue, const BlockRange *range,
 			MemoryContextReset(scan.per_page);
 			epoch = pgmq_xact_build_epoch(queue);
 			PGMQ_FAILPOINT("scan-page-before");
-			n = scan_page(&scan, block);
+			n = scan_pages(&scan, block, end);
 			PGMQ_FAILPOINT("scan-page-after");
-		} while (!pgmq_xact_build_add(queue, epoch, scan.rows, n, now));
+		} while (!add_scanned(&scan, epoch, n));
 	}
 	MemoryContextSwitchTo(caller);
 	end_scan(&scan);

@@ -449,4 +449,11 @@ pgmq_heap_fetch(Relation rel, Snapshot snapshot, HeapTuple tuple, Buffer *buffer
 /* Whether bitmap scans still come in blocks (up to 17). */
 #define PGMQ_BITMAP_NEXT_BLOCK (PG_VERSION_NUM < 180000)
 
+/* Memory that will be read soon. */
+#if defined(__GNUC__)
+#define PGMQ_PREFETCH(address) __builtin_prefetch(address)
+#else
+#define PGMQ_PREFETCH(address) ((void) (address))
+#endif
+
 #endif							/* PGMQ_COMPAT_H */

@@ -25,6 +25,7 @@
 #include "access/htup_details.h"
 #include "datatype/timestamp.h"
 #include "shmem/claim_owner.h"
+#include "shmem/scanned_row.h"
 #include "storage/condition_variable.h"
 #include "storage/itemptr.h"
 #include "storage/lwlock.h"
@@ -328,6 +329,7 @@ extern Ring *pgmq_ring_by_index(int index);
 
 /* ring_tree.c */
 extern void pgmq_tree_insert(Ring *ring, SlotTree tree, uint32 slot);
+extern void pgmq_tree_insert_run(Ring *ring, SlotTree tree, const uint32 *slots, int n);
 extern void pgmq_tree_remove(Ring *ring, SlotTree tree, uint32 slot);
 extern uint32 pgmq_tree_first(const Ring *ring, SlotTree tree);
 extern uint32 pgmq_tree_last(const Ring *ring, SlotTree tree);
@@ -371,6 +373,10 @@ extern bool pgmq_ring_discard(Ring *ring, int64 *after_id, uint32 *after_slot, i
 extern void pgmq_ring_doubt(Ring *ring, uint32 slot);
 extern TimestampTz pgmq_ring_next_event(const Ring *ring);
 
+/* ring_bulk.c */
+extern int	pgmq_ring_publish_run(Ring *ring, uint32 *chain, const ScannedRow *rows,
+								  int n, TimestampTz now);
+
 /* ring_cold.c */
 extern void pgmq_cold_reset(Ring *ring);
 extern void pgmq_cold_note(Ring *ring, int64 msg_id, BlockNumber block,
@@ -386,9 +392,10 @@ extern bool pgmq_cold_find(const Ring *ring, const int64 *ids, int n, BlockNumbe
 extern bool pgmq_cold_may_hold(const Ring *ring, int64 msg_id, uint64 since_seq);
 extern bool pgmq_cold_is_noted(const Ring *ring, int64 msg_id, BlockNumber block,
 							   TimestampTz visible_at);
-extern bool pgmq_cold_evict_for(Ring *ring, int64 msg_id, const ItemPointerData *scanned,
-								TimestampTz visible_at, TimestampTz now);
-extern bool pgmq_cold_evict_any(Ring *ring, const ItemPointerData *scanned, TimestampTz now);
+extern bool pgmq_cold_evict_for(Ring *ring, const ScannedRow *row,
+								const ScannedRow *last, TimestampTz now);
+extern bool pgmq_cold_evict_any(Ring *ring, const ScannedRow *row,
+								const ScannedRow *last, TimestampTz now);
 extern bool pgmq_cold_evict_delayed(Ring *ring, int64 msg_id, TimestampTz now);
 
 /* ring_removed.c */

@@ -421,15 +421,32 @@ evict(Ring *ring, uint32 slot, TimestampTz now)
 }
 
 /*
- * May this slot go?  Not for a row before it on its page: the page was looked at before,
- * so what comes of it may be older than what the slot says, and would take its place.
+ * What a scan is about to bring in: this row, and those behind it up to the last that were
+ * looked at with it.
+ */
+typedef struct Incoming
+{
+	const ScannedRow *row;
+	const ScannedRow *last;
+} Incoming;
+
+/*
+ * May this slot go?  Not one of the rows behind the incoming one: they were looked at
+ * before, so what comes of them may be older than what the slot says, and would take its
+ * place.
  */
 static inline bool
-may_evict(const RingSlot *s, SlotState state, const ItemPointerData *scanned)
+may_evict(const RingSlot *s, SlotState state, const Incoming *incoming)
 {
-	return s->state == state && s->lockers == 0 &&
-		(scanned == NULL || s->block != ItemPointerGetBlockNumberNoCheck(scanned) ||
-		 s->offset < ItemPointerGetOffsetNumberNoCheck(scanned));
+	ItemPointerData tid;
+
+	if (s->state != state || s->lockers > 0)
+		return false;
+	if (incoming == NULL)
+		return true;
+	ItemPointerSet(&tid, s->block, s->offset);
+	return ItemPointerCompare(&tid, unconstify(ItemPointerData *, &incoming->row->tid)) < 0 ||
+		ItemPointerCompare(&tid, unconstify(ItemPointerData *, &incoming->last->tid)) > 0;
 }
 
 /*
@@ -439,7 +456,7 @@ may_evict(const RingSlot *s, SlotState state, const ItemPointerData *scanned)
  */
 static bool
 evict_waiting(Ring *ring, TimestampTz after, bool may_be_leased,
-			  const ItemPointerData *scanned, TimestampTz now)
+			  const Incoming *incoming, TimestampTz now)
 {
 	uint32		slot = pgmq_tree_last(ring, TREE_WAITING);
 
@@ -449,7 +466,7 @@ evict_waiting(Ring *ring, TimestampTz after, bool may_be_leased,
 
 		if (s->visible_at <= Max(after, now))
 			return false;
-		if (may_evict(s, SLOT_WAITING, scanned) && (may_be_leased || s->read_ct == 0))
+		if (may_evict(s, SLOT_WAITING, incoming) && (may_be_leased || s->read_ct == 0))
 		{
 			evict(ring, slot, now);
 			return true;
@@ -461,13 +478,13 @@ evict_waiting(Ring *ring, TimestampTz after, bool may_be_leased,
 
 /* Make the highest ready message cold, if it lies above the given id. */
 static bool
-evict_last_ready(Ring *ring, int64 above_id, const ItemPointerData *scanned, TimestampTz now)
+evict_last_ready(Ring *ring, int64 above_id, const Incoming *incoming, TimestampTz now)
 {
 	uint32		slot = pgmq_tree_last(ring, TREE_READY);
 
 	for (int i = 0; i < EVICT_LOOK && slot != 0 && ring_slot(slot)->msg_id > above_id; i++)
 	{
-		if (may_evict(ring_slot(slot), SLOT_READY, scanned))
+		if (may_evict(ring_slot(slot), SLOT_READY, incoming))
 		{
 			evict(ring, slot, now);
 			return true;
@@ -490,26 +507,31 @@ is_little_ready(const Ring *ring)
 
 /*
  * Make room for the message of a scanned row by making one cold that comes later; false if
- * there is none.
+ * there is none.  `last` is the last row that was looked at with it.
  */
 bool
-pgmq_cold_evict_for(Ring *ring, int64 msg_id, const ItemPointerData *scanned,
-					TimestampTz visible_at, TimestampTz now)
+pgmq_cold_evict_for(Ring *ring, const ScannedRow *row, const ScannedRow *last,
+					TimestampTz now)
 {
-	if (visible_at > now)
-		return evict_waiting(ring, visible_at, false, scanned, now);
-	return evict_waiting(ring, now, false, scanned, now) ||
-		evict_last_ready(ring, msg_id, scanned, now) ||
-		(is_little_ready(ring) && evict_waiting(ring, now, true, scanned, now));
+	Incoming	incoming = {row, last};
+
+	if (row->visible_at > now)
+		return evict_waiting(ring, row->visible_at, false, &incoming, now);
+	return evict_waiting(ring, now, false, &incoming, now) ||
+		evict_last_ready(ring, row->msg_id, &incoming, now) ||
+		(is_little_ready(ring) && evict_waiting(ring, now, true, &incoming, now));
 }
 
 /* The same for a message that somebody asks for by id: any other may go. */
 bool
-pgmq_cold_evict_any(Ring *ring, const ItemPointerData *scanned, TimestampTz now)
+pgmq_cold_evict_any(Ring *ring, const ScannedRow *row, const ScannedRow *last,
+					TimestampTz now)
 {
-	return evict_last_ready(ring, PG_INT64_MIN, scanned, now) ||
-		evict_waiting(ring, now, false, scanned, now) ||
-		evict_waiting(ring, now, true, scanned, now);
+	Incoming	incoming = {row, last};
+
+	return evict_last_ready(ring, PG_INT64_MIN, &incoming, now) ||
+		evict_waiting(ring, now, false, &incoming, now) ||
+		evict_waiting(ring, now, true, &incoming, now);
 }
 
 /* Make room for a visible message that is sent, and comes next of the cold ones. */

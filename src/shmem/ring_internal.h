@@ -88,6 +88,29 @@ typedef struct RingShared
 
 extern RingShared *pgmq_shared;
 
+/* A message becomes READY: in its turn, or later than others behind it. */
+static inline void
+pgmq_ring_note_ready(Ring *ring, int64 msg_id)
+{
+	if (msg_id > ring->highest_ready)
+		ring->highest_ready = msg_id;
+	else
+		ring->late_ids[ring->late_seq++ % RING_LATE_LOG] = msg_id;
+}
+
+/* What was a free slot is one of a row, in no tree yet. */
+static inline void
+pgmq_slot_init(const Ring *ring, uint32 slot, int64 msg_id, const ItemPointerData *tid)
+{
+	RingSlot   *s = ring_slot(slot);
+
+	memset(s, 0, sizeof(RingSlot));
+	s->msg_id = msg_id;
+	s->block = ItemPointerGetBlockNumberNoCheck(tid);
+	s->offset = ItemPointerGetOffsetNumberNoCheck(tid);
+	s->u.o.lease_seq = ring->lease_seq;
+}
+
 extern Size pgmq_ring_directory_size(void);
 extern void pgmq_ring_directory_init(void);
 

@@ -161,12 +161,15 @@ pop_free(void)
 }
 
 /*
- * Put up to n free slots in front of *chain; returns how many there were.
+ * Put up to n free slots in front of *chain; returns how many there were.  They come in
+ * the order in which they are taken off: ascending, where they are fresh.
  * Takes no lock but the pool's spinlock; may be called under L4.
  */
 uint32
 pgmq_pool_reserve(uint32 *chain, uint32 n)
 {
+	uint32		rest = *chain;
+	uint32	   *end = chain;
 	uint32		got = 0;
 
 	while (got < n)
@@ -181,14 +184,15 @@ pgmq_pool_reserve(uint32 *chain, uint32 n)
 			slot = pop_free();
 			if (slot == 0)
 				break;
-			pgmq_slots[slot].by_id.left = *chain;
-			*chain = slot;
+			*end = slot;
+			end = &pgmq_slots[slot].by_id.left;
 		}
 		SpinLockRelease(&pgmq_shared->free_mutex);
 		PGMQ_CRASHPOINT("pool-reserve-end");
 		if (slot == 0)
 			break;
 	}
+	*end = rest;
 	return got;
 }
 

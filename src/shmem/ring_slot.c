@@ -67,16 +67,6 @@ leave_tree(Ring *ring, uint32 slot)
 		pgmq_tree_remove(ring, (SlotTree) ring_slot(slot)->tree, slot);
 }
 
-/* A message becomes READY: in its turn, or later than others behind it. */
-static inline void
-note_ready(Ring *ring, int64 msg_id)
-{
-	if (msg_id > ring->highest_ready)
-		ring->highest_ready = msg_id;
-	else
-		ring->late_ids[ring->late_seq++ % RING_LATE_LOG] = msg_id;
-}
-
 /* Put a slot that is in no order tree where its visible_at says. */
 static inline void
 place(Ring *ring, uint32 slot, TimestampTz now)
@@ -84,7 +74,7 @@ place(Ring *ring, uint32 slot, TimestampTz now)
 	bool		is_ready = ring_slot(slot)->visible_at <= now;
 
 	if (is_ready)
-		note_ready(ring, ring_slot(slot)->msg_id);
+		pgmq_ring_note_ready(ring, ring_slot(slot)->msg_id);
 
 	ring_slot(slot)->state = is_ready ? SLOT_READY : SLOT_WAITING;
 	pgmq_tree_insert(ring, is_ready ? TREE_READY : TREE_WAITING, slot);
@@ -119,16 +109,10 @@ static uint32
 new_slot(Ring *ring, uint32 *chain, int64 msg_id, const ItemPointerData *tid)
 {
 	uint32		slot = pgmq_pool_take(chain);
-	RingSlot   *s;
 
 	if (slot == 0)
 		return 0;
-	s = ring_slot(slot);
-	memset(s, 0, sizeof(RingSlot));
-	s->msg_id = msg_id;
-	s->block = ItemPointerGetBlockNumberNoCheck(tid);
-	s->offset = ItemPointerGetOffsetNumberNoCheck(tid);
-	s->u.o.lease_seq = ring->lease_seq;
+	pgmq_slot_init(ring, slot, msg_id, tid);
 	pgmq_tree_insert(ring, TREE_BY_ID, slot);
 	return slot;
 }

@@ -85,25 +85,13 @@ set_tree(SlotTree tree, uint32 slot, SlotTree value)
 		pgmq_slots[slot].tree = value;
 }
 
-void
-pgmq_tree_insert(Ring *ring, SlotTree tree, uint32 slot)
+/*
+ * Split a subtree into what comes before a slot, below *left, and what comes after it,
+ * below *right.  The slot is not in it.
+ */
+static pg_attribute_always_inline void
+split(SlotTree tree, uint32 below, uint32 slot, uint32 *left, uint32 *right)
 {
-	uint32	   *link = root_of(ring, tree, slot);
-	uint32	   *left = &links(tree, slot)->left;
-	uint32	   *right = &links(tree, slot)->right;
-	uint32		below;
-
-	PGMQ_CRASHPOINT("tree-insert-begin");
-	Assert(LWLockHeldByMeInMode(&ring->lock, LW_EXCLUSIVE));
-	Assert(tree >= TREE_BY_ID || pgmq_slots[slot].tree == TREE_NONE);
-
-	while (*link != 0 && is_above(*link, slot))
-		link = is_before(tree, slot, *link) ? &links(tree, *link)->left :
-			&links(tree, *link)->right;
-
-	/* Split what was below into the two sides of the new node. */
-	below = *link;
-	*link = slot;
 	while (below != 0)
 	{
 		if (is_before(tree, below, slot))
@@ -120,9 +108,198 @@ pgmq_tree_insert(Ring *ring, SlotTree tree, uint32 slot)
 		}
 	}
 	*left = *right = 0;
+}
+
+void
+pgmq_tree_insert(Ring *ring, SlotTree tree, uint32 slot)
+{
+	uint32	   *link = root_of(ring, tree, slot);
+	uint32		below;
+
+	PGMQ_CRASHPOINT("tree-insert-begin");
+	Assert(LWLockHeldByMeInMode(&ring->lock, LW_EXCLUSIVE));
+	Assert(tree >= TREE_BY_ID || pgmq_slots[slot].tree == TREE_NONE);
+
+	while (*link != 0 && is_above(*link, slot))
+		link = is_before(tree, slot, *link) ? &links(tree, *link)->left :
+			&links(tree, *link)->right;
+
+	/* What was below becomes the two sides of the new node. */
+	below = *link;
+	*link = slot;
+	split(tree, below, slot, &links(tree, slot)->left, &links(tree, slot)->right);
 	(*count_of(ring, tree, slot))++;
 	set_tree(tree, slot, tree);
 	PGMQ_CRASHPOINT("tree-insert-end");
+}
+
+/* ---- runs ---- */
+
+/*
+ * A run is an array of slots in ascending order of a tree's key.  A part of it, from first
+ * to before end, is a treap of its own, to be united with what is below a link.
+ */
+typedef struct RunPart
+{
+	uint32	   *link;
+	uint32		top;			/* of the part's treap */
+	int			first;
+	int			end;
+} RunPart;
+
+/*
+ * Make a treap of a run, in linear time (Vuillemin, "A unifying look at data structures",
+ * 1980); returns its root.
+ */
+static pg_attribute_always_inline uint32
+build_run(SlotTree tree, const uint32 *slots, int n)
+{
+	uint32		spine[RING_BATCH_SLOTS];	/* right one, from the root down */
+	uint32		priority[RING_BATCH_SLOTS];	/* theirs */
+	int			depth = 0;
+
+	for (int i = 0; i < n; i++)
+	{
+		uint32		own = murmurhash32(slots[i]);
+		uint32		below = 0;
+
+		while (depth > 0 && own > priority[depth - 1])
+			below = spine[--depth];
+		links(tree, slots[i])->left = below;
+		links(tree, slots[i])->right = 0;
+		if (depth > 0)
+			links(tree, spine[depth - 1])->right = slots[i];
+		priority[depth] = own;
+		spine[depth++] = slots[i];
+		set_tree(tree, slots[i], tree);
+	}
+	return spine[0];
+}
+
+/* Where the slots of a part that come before another slot end. */
+static pg_attribute_always_inline int
+end_before(SlotTree tree, const uint32 *slots, const RunPart *part, uint32 slot)
+{
+	int			first = part->first;
+	int			end = part->end;
+
+	/* A part is behind all that is there, as a rule */
+	if (is_before(tree, slot, slots[first]))
+		return first;
+	while (first < end)
+	{
+		int			middle = (first + end) / 2;
+
+		if (is_before(tree, slots[middle], slot))
+			first = middle + 1;
+		else
+			end = middle;
+	}
+	return first;
+}
+
+/*
+ * The parts still to be united, first in first out: while a part's place in the tree is
+ * fetched from memory, the others have their turn.  No two share a slot.
+ */
+typedef struct RunQueue
+{
+	int			first;
+	int			n;
+	RunPart		parts[RING_BATCH_SLOTS];
+} RunQueue;
+
+static pg_attribute_always_inline void
+push_part(RunQueue *queue, uint32 *link, uint32 top, int first, int end)
+{
+	Assert(queue->n < RING_BATCH_SLOTS && first < end);
+	PGMQ_PREFETCH(&pgmq_slots[*link]);
+	queue->parts[(queue->first + queue->n++) % RING_BATCH_SLOTS] =
+		(RunPart) {link, top, first, end};
+}
+
+/* What is below the link stays on top, and the part goes to its sides. */
+static pg_attribute_always_inline void
+sink_part(SlotTree tree, const uint32 *slots, const RunPart *part, RunQueue *queue)
+{
+	uint32		at = *part->link;
+	int			middle = end_before(tree, slots, part, at);
+	uint32		left = part->top;
+	uint32		right = part->top;
+
+	if (part->first < middle && middle < part->end)
+		split(tree, part->top, at, &left, &right);
+	if (part->first < middle)
+		push_part(queue, &links(tree, at)->left, left, part->first, middle);
+	if (middle < part->end)
+		push_part(queue, &links(tree, at)->right, right, middle, part->end);
+}
+
+/* The part's top goes on top, and the rest of the part to its sides. */
+static pg_attribute_always_inline void
+raise_part(SlotTree tree, const uint32 *slots, const RunPart *part, RunQueue *queue)
+{
+	uint32		top = part->top;
+	SlotLinks  *sides = links(tree, top);
+	SlotLinks	own = *sides;
+	uint32		below = *part->link;
+	int			middle = end_before(tree, slots, part, top);
+
+	Assert(slots[middle] == top);
+	*part->link = top;
+	split(tree, below, top, &sides->left, &sides->right);
+	if (own.left != 0)
+		push_part(queue, &sides->left, own.left, part->first, middle);
+	if (own.right != 0)
+		push_part(queue, &sides->right, own.right, middle + 1, part->end);
+}
+
+static pg_attribute_always_inline void
+insert_run(Ring *ring, SlotTree tree, const uint32 *slots, int n)
+{
+	RunQueue	queue;
+
+	queue.first = queue.n = 0;
+	push_part(&queue, &ring->roots[tree], build_run(tree, slots, n), 0, n);
+	while (queue.n > 0)
+	{
+		RunPart		part = queue.parts[queue.first];
+
+		queue.first = (queue.first + 1) % RING_BATCH_SLOTS;
+		queue.n--;
+		if (*part.link == 0)
+			*part.link = part.top;
+		else if (is_above(*part.link, part.top))
+			sink_part(tree, slots, &part, &queue);
+		else
+			raise_part(tree, slots, &part, &queue);
+	}
+	ring->counts[tree] += n;
+}
+
+/*
+ * Insert a run of n slots, at most RING_BATCH_SLOTS, into BY_ID, READY or WAITING.  Slots
+ * that have no others between them share the way to where they belong: expected
+ * O(n log(m/n)) in a tree of m (Blelloch and Reid-Miller, "Fast set operations using
+ * treaps", 1998).
+ */
+void
+pgmq_tree_insert_run(Ring *ring, SlotTree tree, const uint32 *slots, int n)
+{
+	PGMQ_CRASHPOINT("tree-insert-run-begin");
+	Assert(LWLockHeldByMeInMode(&ring->lock, LW_EXCLUSIVE));
+	Assert(n > 0 && n <= RING_BATCH_SLOTS);
+
+	/* Each with code of its own: this is most of what a rebuild does */
+	if (tree == TREE_BY_ID)
+		insert_run(ring, TREE_BY_ID, slots, n);
+	else if (tree == TREE_READY)
+		insert_run(ring, TREE_READY, slots, n);
+	else if (tree == TREE_WAITING)
+		insert_run(ring, TREE_WAITING, slots, n);
+	else
+		Assert(false);
+	PGMQ_CRASHPOINT("tree-insert-run-end");
 }
 
 void

@@ -19,6 +19,7 @@
 #include "common/compat.h"
 #include "common/queue_row.h"
 #include "shmem/claim_owner.h"
+#include "shmem/scanned_row.h"
 #include "shmem/throttle.h"
 #include "storage/itemptr.h"
 
@@ -239,17 +240,13 @@ typedef struct BlockRange
 	BlockNumber end;
 } BlockRange;
 
-/* What a scan of one page found. */
-typedef struct ScannedRow
+/* What became of the rows that a scan found. */
+typedef enum BuildAdd
 {
-	int64		msg_id;
-	ItemPointerData tid;
-	int32		read_ct;
-	TimestampTz visible_at;
-	uint64		group_hash;		/* where the ring keeps groups */
-	TransactionId undecided;	/* inserter or deleter in progress, or invalid */
-	bool		is_insert;		/* the inserter is */
-} ScannedRow;
+	BUILD_TOO_OLD = 0,			/* the pages must be looked at again */
+	BUILD_ADDED,				/* more of them at a time would keep others waiting */
+	BUILD_ADDED_QUICKLY			/* nearly all of them in runs */
+} BuildAdd;
 
 typedef struct QueueCounts
 {
@@ -292,9 +289,9 @@ extern BuildStart pgmq_xact_find_begin(XactQueue *queue, const int64 *ids, int n
 extern int	pgmq_xact_unknown_ids(XactQueue *queue, int64 *ids, int n);
 extern bool pgmq_xact_may_be_cold(XactQueue *queue, int64 msg_id);
 extern uint64 pgmq_xact_build_epoch(XactQueue *queue);
-extern bool pgmq_xact_build_add(XactQueue *queue, uint64 epoch,
-								const ScannedRow *rows, int n,
-								TimestampTz now);
+extern BuildAdd pgmq_xact_build_add(XactQueue *queue, uint64 epoch,
+									const ScannedRow *rows, int n,
+									TimestampTz now);
 extern bool pgmq_xact_build_end(XactQueue *queue, bool is_complete);
 extern void pgmq_xact_build_wait(XactQueue *queue);
 extern int	pgmq_xact_undecided(XactQueue *queue);

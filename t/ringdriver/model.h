@@ -20,6 +20,7 @@
 #define SIM_MAX_XIDS 60000
 #define SIM_MAX_NEST 5
 #define ROWS_PER_BLOCK 6
+#define SCAN_BLOCKS 4			/* looked at, at most, before their rows are added */
 #define NOBODY (-1)
 
 typedef enum SimXidStatus
@@ -138,10 +139,11 @@ typedef struct SimSession
 	bool		has_waited;
 	int			block;
 	int			n_blocks;
+	int			n_looked_at;	/* blocks whose rows are to be added */
 	uint64		epoch;
 	bool		with_groups;
 	int			n_scanned;
-	ScannedRow	scanned[ROWS_PER_BLOCK];
+	ScannedRow	scanned[SCAN_BLOCKS * ROWS_PER_BLOCK];
 } SimSession;
 
 typedef struct SimPrepared

@@ -60,6 +60,18 @@ scan_page(SimQueue *queue, int block, bool with_groups, ScannedRow *scanned)
 	return n;
 }
 
+/* scan_pages() in am_load.c: up to n_blocks of them, before end */
+static int
+scan_pages(SimQueue *queue, int block, int n_blocks, int end, bool with_groups,
+		   ScannedRow *scanned)
+{
+	int			n = 0;
+
+	for (int i = 0; i < n_blocks && block + i < end; i++)
+		n += scan_page(queue, block + i, with_groups, &scanned[n]);
+	return n;
+}
+
 static int
 blocks_of(const SimQueue *queue)
 {
@@ -71,12 +83,14 @@ static bool
 scan_blocks(SimQueue *queue, XactQueue *list, const BlockRange *range, int64 wanted)
 {
 	bool		with_groups = pgmq_xact_keeps_groups(list);
-	ScannedRow	scanned[ROWS_PER_BLOCK];
+	int			n_blocks = 1 + random_below(SCAN_BLOCKS);
+	int			end = Min(range->end, blocks_of(queue));
+	ScannedRow	scanned[SCAN_BLOCKS * ROWS_PER_BLOCK];
 
-	for (BlockNumber block = range->first; block < Min(range->end, blocks_of(queue)); block++)
+	for (int block = range->first; block < end; block += n_blocks)
 	{
 		uint64		epoch = pgmq_xact_build_epoch(list);
-		int			n = scan_page(queue, block, with_groups, scanned);
+		int			n = scan_pages(queue, block, n_blocks, end, with_groups, scanned);
 		int			n_wanted = 0;
 
 		for (int i = 0; i < n; i++)
@@ -1082,7 +1096,9 @@ scan_step(void)
 		return;
 	}
 	s->epoch = pgmq_xact_build_epoch(list);
-	s->n_scanned = scan_page(s->queue, s->block, s->with_groups, s->scanned);
+	s->n_looked_at = 1 + random_below(SCAN_BLOCKS);
+	s->n_scanned = scan_pages(s->queue, s->block, s->n_looked_at, s->n_blocks, s->with_groups,
+							   s->scanned);
 	s->step = STEP_SCANNED;
 }
 
@@ -1094,7 +1110,7 @@ add_step(void)
 	trace("add block %d", s->block);
 	s->step = STEP_SCAN;
 	if (pgmq_xact_build_add(pgmq_xact.building, s->epoch, s->scanned, s->n_scanned, sim_now()))
-		s->block++;
+		s->block += s->n_looked_at;
 }
 
 /* Go on with what the session is in the middle of. */
