@@ -144,6 +144,17 @@ sub send_group
 		(SELECT array_agg('{\"x-pgmq-group\": \"a\"}'::jsonb) FROM generate_series($from, $to)))";
 }
 
+# What SELECT count(*) says, and who counts
+sub counted
+{
+	my ($self, $queue) = @_;
+	my $query = "SELECT count(*) FROM pgmq.q_$queue";
+	my ($n_scans) = ask($self, "EXPLAIN (ANALYZE, COSTS OFF, TIMING OFF, SUMMARY OFF) $query") =~ /pgmq count.*Table Scans: (\d+)/s;
+
+	die 'no count node' if !defined $n_scans;
+	return ask($self, $query) . ($n_scans > 0 ? ' by the table' : ' by the ring');
+}
+
 my ($a, $b, $c) = (session(), session(), session());
 
 # ---- the order of a group, while a transaction of many messages ends ----
@@ -505,6 +516,17 @@ go_on($a);
 is(ask($b, "SELECT $ids FROM pgmq.read_grouped('leader', 60, 10)"), '1 2 3', 'and then the group is read in order');
 queues_are_sound($node, ['leader']);
 
+# The same while what stood before them goes away: which message is the first changes meanwhile
+create_group('uncovered', 4);
+ask($a, q{BEGIN; SELECT msg_id FROM pgmq.set_vt('uncovered', 3, 60); SELECT msg_id FROM pgmq.set_vt('uncovered', 2, 60)});
+ask($b, q{BEGIN; SELECT pgmq.delete('uncovered', 1)});
+stop_at($a, 'release-end', 'ROLLBACK');
+ask($b, 'COMMIT');
+is(ask($c, "SELECT $ids FROM pgmq.read_grouped('uncovered', 60, 10)"), 'none', 'what becomes the first message comes back last, too');
+go_on($a);
+is(ask($c, "SELECT $ids FROM pgmq.read_grouped('uncovered', 60, 10)"), '2 3 4', 'and then the group is read in order');
+queues_are_sound($node, ['uncovered']);
+
 # ---- a row is where another was ----
 
 # The ring has not heard yet that a prepared send was rolled back, nor that another message
@@ -519,6 +541,62 @@ is(ask($b, 'SET enable_seqscan = off; SELECT string_agg(msg_id || ctid::text, ch
 	'1(0,1) 3(0,2) 4(0,3)', 'a query finds it once, in its turn');
 ask($b, 'RESET enable_seqscan');
 queues_are_sound($node, ['placed']);
+
+# ---- the ring knows better than it says ----
+
+# B finds no slot to hold, for A's scan comes between; C looks at the message while B's
+# deletion is prepared and decided.  Until C has looked the ring has a message too many
+$node->safe_psql('postgres', q{SELECT pgmq.create('doubted'), pgmq.send('doubted', '1')});
+$node->safe_psql('postgres', 'ALTER TABLE pgmq.q_doubted SET (fillfactor = 50)');
+stop_at($a, 'scan-page-after', "SELECT $ids FROM pgmq.read('doubted', 0, 1)");
+ask($b, 'BEGIN');
+stop_at($b, 'guard-stands@2', 'DELETE FROM pgmq.q_doubted WHERE msg_id = 1');
+go_on($a);
+is(counted($a, 'doubted'), '1 by the ring', 'a message is counted');
+stop_at($c, 'take-ready-end', "SELECT $ids FROM pgmq.read('doubted', 60, 1)");
+go_on($b);
+ask($b, q{PREPARE TRANSACTION 'doubted'});
+is(counted($a, 'doubted'), '1 by the table', 'and while its deletion is prepared');
+ask($b, q{COMMIT PREPARED 'doubted'});
+is(counted($a, 'doubted'), '0 by the table', 'but not once it is deleted, though it is held still');
+is(go_on($c), 'none', 'who holds it does not get it');
+is(counted($a, 'doubted'), '0 by the ring', 'and then the ring can tell');
+queues_are_sound($node, ['doubted']);
+
+# A delay was to be prolonged, in vain
+$node->safe_psql('postgres', q{SELECT pgmq.create('prolonged'), pgmq.send('prolonged', '1', 3600)});
+ask($c, q{SET pgmq.failpoint = 'pre-commit-leased=error'});
+ask($c, q{SELECT msg_id FROM pgmq.set_vt('prolonged', 1, 7200)});
+stop_at($a, 'restore-page-before', q{SELECT queue_length FROM pgmq.metrics('prolonged')});
+is(ask($b, q{SELECT queue_length, queue_visible_length FROM pgmq.metrics('prolonged')}), '1|0',
+	'a delayed message is not visible while a failed lease is taken back');
+go_on($a);
+is(ask($b, q{SELECT queue_length, queue_visible_length FROM pgmq.metrics('prolonged')}), '1|0', 'nor afterwards');
+queues_are_sound($node, ['prolonged']);
+
+# ---- no room ----
+
+# A scan has found A's message; by the time that A comes to publish it, its group has no room in
+# the pool.  B is about to take the row's lock then, and C to read
+create_group('crowded', 0);
+ask($a, 'BEGIN');
+ask($a, send_group('crowded', 1, 1));
+ask($c, 'ALTER TABLE pgmq.q_crowded SET (fillfactor = 50)');
+is(ask($c, "SELECT $ids FROM pgmq.read('crowded', 60, 1)"), 'none', 'a message is sent');
+$node->safe_psql('postgres', q{SELECT pgmq.create('crowd')});
+$node->safe_psql('postgres', send_group('crowd', 1, 6000));
+stop_at($a, 'commit-begin', 'COMMIT');
+ask($b, 'BEGIN; SET LOCAL pgmq.enable_scan = off');
+stop_at($b, 'guard-stands', "SELECT $ids FROM (SELECT msg_id FROM pgmq.q_crowded WHERE vt <= clock_timestamp() FOR UPDATE SKIP LOCKED) x");
+go_on($a);
+ask($c, q{SELECT count(*) FROM (SELECT pgmq.delete('crowd', i) FROM generate_series(1, 10) i) x});
+my $read = ask($c, "BEGIN; SELECT $ids FROM pgmq.read('crowded', 60, 1)");
+my $locked = go_on($b);
+is(join(' ', sort($read, $locked)), '1 none', "a message that its sender had no room for goes to one of two: $read read, $locked locked");
+ask($b, 'COMMIT');
+ask($c, 'COMMIT');
+queues_are_sound($node, ['crowded']);
+$node->safe_psql('postgres', q{SELECT pgmq.drop_queue('crowd')});
 
 # ---- storage that a prepared transaction replaced ----
 
