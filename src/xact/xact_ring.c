@@ -726,11 +726,9 @@ pgmq_xact_is_orphan(XactQueue *queue, int64 msg_id, const ItemPointerData *tid)
 void
 pgmq_xact_note_vacuum(XactQueue *queue)
 {
-	TransactionId newest_xid = pgmq_newest_xid();
-
+	pgmq_xact_renew_logs(queue);
 	PGMQ_FAILPOINT("note-vacuum-begin");
 	ring_lock(queue->ring, LW_EXCLUSIVE);
-	pgmq_ring_age_count_log(queue->ring, newest_xid);
 	queue->ring->n_dead = 0;
 	queue->ring->vacuumed_at = GetCurrentTimestamp();
 	ring_unlock(queue->ring);

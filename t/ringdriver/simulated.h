@@ -88,7 +88,7 @@ extern void sim_register_subxact(SubXactCallback callback, void *arg);
 #define GetCurrentSubTransactionId() ((SubTransactionId) sim_nest_level())
 #define LockAcquire(tag, mode, is_session, dont_wait) ((void) (tag), LOCKACQUIRE_OK)
 #define LockRelease(tag, mode, is_session) ((void) (tag), (void) true)
-#define ReadNextTransactionId sim_next_xid
+#define ReadNextFullTransactionId() FullTransactionIdFromU64(sim_next_xid())
 #define TransactionIdDidCommit sim_did_commit
 #define ForceSyncCommit() ((void) 0)
 #define RecoveryInProgress() false
