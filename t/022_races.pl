@@ -112,6 +112,19 @@ sub go_on
 	return;
 }
 
+# Go on until it waits for another transaction, or is over
+sub go_on_to_wait
+{
+	my ($self) = @_;
+
+	$holder->query_safe("SELECT pg_advisory_unlock($self->{locks}[0])");
+	wait_until("session $self->{pid} waits or is over", sub {
+		return $node->safe_psql('postgres', "SELECT state = 'idle' OR EXISTS (SELECT FROM pg_locks l
+			WHERE l.pid = a.pid AND NOT granted AND locktype = 'transactionid') FROM pg_stat_activity a WHERE pid = $self->{pid}") eq 't';
+	});
+	return;
+}
+
 my $ids = "coalesce(string_agg(msg_id::text, ' ' ORDER BY msg_id), 'none')";
 
 # A grouped read must be given a beginning of the group
@@ -518,7 +531,7 @@ queues_are_sound($node, ['leader']);
 
 # The same while what stood before them goes away: which message is the first changes meanwhile
 create_group('uncovered', 4);
-ask($a, q{BEGIN; SELECT msg_id FROM pgmq.set_vt('uncovered', 3, 60); SELECT msg_id FROM pgmq.set_vt('uncovered', 2, 60)});
+ask($a, q{BEGIN; SELECT msg_id FROM pgmq.set_vt('uncovered', 2, 60); SELECT msg_id FROM pgmq.set_vt('uncovered', 3, 60)});
 ask($b, q{BEGIN; SELECT pgmq.delete('uncovered', 1)});
 stop_at($a, 'release-end', 'ROLLBACK');
 ask($b, 'COMMIT');
@@ -541,6 +554,92 @@ is(ask($b, 'SET enable_seqscan = off; SELECT string_agg(msg_id || ctid::text, ch
 	'1(0,1) 3(0,2) 4(0,3)', 'a query finds it once, in its turn');
 ask($b, 'RESET enable_seqscan');
 queues_are_sound($node, ['placed']);
+
+# ---- a scan meets half of what a transaction has sent, and the rest once that is decided ----
+
+# A page has room for some of the rows.  Whoever reads the group must wait for those that the ring takes for
+# undecided: A has committed, but publishes only in a moment; or nobody will
+foreach my $decision ('COMMIT', 'COMMIT PREPARED')
+{
+	my $queue = 'halves_' . ++$n_marks;
+
+	create_group($queue, 0);
+	ask($a, 'BEGIN');
+	ask($a, "SELECT count(*) FROM pgmq.send_batch('$queue', (SELECT array_agg(to_jsonb(i || (SELECT string_agg(md5(i * 100 + j || ''), '')
+		FROM generate_series(1, 58) j))) FROM generate_series(1, 6) i), (SELECT array_agg('{\"x-pgmq-group\": \"a\"}'::jsonb) FROM generate_series(1, 6)))");
+	ask($a, "PREPARE TRANSACTION '$queue'") if $decision ne 'COMMIT';
+	ask($c, "ALTER TABLE pgmq.q_$queue SET (fillfactor = 90)");
+	stop_at($b, 'scan-page-before@2', "SELECT $ids FROM pgmq.read_grouped('$queue', 60, 10)");
+	if ($decision eq 'COMMIT')
+	{
+		stop_at($a, 'commit-begin', 'COMMIT');
+		go_on_to_wait($b);
+		go_on($a);
+	}
+	else
+	{
+		ask($a, "COMMIT PREPARED '$queue'");
+		go_on_to_wait($b);
+	}
+	is(answer($b), '1 2 3 4 5 6', "a group that was met in halves is read from its beginning, $decision");
+	queues_are_sound($node, [$queue], $decision);
+}
+
+# A scan looked before A's message came and ends before A can publish it, so A does not know what
+# became of it.  C has begun to read by then, and B sends another message of the group
+create_group('belated', 1);
+ask($c, "SELECT msg_id FROM pgmq.set_vt('belated', 1, 3600)");
+ask($c, 'ALTER TABLE pgmq.q_belated SET (fillfactor = 90)');
+ask($c, "UPDATE pgmq.q_belated SET headers = NULL");
+stop_at($b, 'scan-page-after', q{SELECT queue_length FROM pgmq.metrics('belated')});
+ask($a, 'BEGIN');
+ask($a, send_group('belated', 2, 2));
+stop_at($a, 'commit-begin', 'COMMIT');
+go_on($b);
+stop_at($c, 'take-heads-begin', "SELECT $ids FROM pgmq.read_grouped('belated', 60, 10)");
+go_on($a);
+# As it were an hour ago: C knows what time it is
+ask($b, q{SELECT pgmq.send('belated', '3', '{"x-pgmq-group": "a"}', clock_timestamp() - '1 hour'::interval)});
+unlike(go_on($c), qr/^3/, 'what is published late keeps its group back');
+is(ask($c, "SELECT $ids FROM pgmq.q_belated WHERE msg_id > 1"), '2 3', 'and is there');
+queues_are_sound($node, ['belated']);
+
+# Deleted by B, who found it by a scan, before A publishes it: that is B's to decide
+$node->safe_psql('postgres', q{SELECT pgmq.create('overtaken')});
+$node->safe_psql('postgres', 'ALTER TABLE pgmq.q_overtaken SET (fillfactor = 50)');
+stop_at($a, 'commit-begin', q{SELECT pgmq.send('overtaken', '1')});
+is(ask($b, q{SELECT queue_length FROM pgmq.metrics('overtaken')}), '1', 'a message is known before it is published');
+is(ask($b, q{BEGIN; SELECT pgmq.delete('overtaken', 1); PREPARE TRANSACTION 'overtaken'}), 't', 'and deleted');
+go_on($a);
+is(ask($c, "SELECT $ids FROM pgmq.read('overtaken', 60, 1)"), 'none', 'its sender does not make it ready again');
+ask($c, q{COMMIT PREPARED 'overtaken'});
+is(ask($c, q{SELECT queue_length FROM pgmq.metrics('overtaken')}), 0, 'nor is it counted');
+queues_are_sound($node, ['overtaken']);
+
+# A takes its delete back; before it can say so B deletes the row, which is not listed because it
+# has altered the table, and C has the ring rebuilt
+$node->safe_psql('postgres', q{SELECT pgmq.create('revoked'), pgmq.send('revoked', '1')});
+ask($a, q{BEGIN; SELECT pgmq.delete('revoked', 1)});
+stop_at($a, 'abort-begin', 'ROLLBACK');
+ask($b, 'BEGIN; SET LOCAL pgmq.enable_scan = off; ALTER TABLE pgmq.q_revoked SET (fillfactor = 80)');
+ask($b, 'DELETE FROM pgmq.q_revoked WHERE msg_id = 1');
+ask($b, 'COMMIT');
+ask($c, q{SELECT queue_length FROM pgmq.metrics('revoked')});
+go_on($a);
+is(ask($c, q{SELECT queue_length FROM pgmq.metrics('revoked')}), 0, 'what outlived a rebuild is looked at when it is given back');
+queues_are_sound($node, ['revoked']);
+
+# A reads its own message and gives back what it took behind it, while B begins to read by group:
+# the message has no group yet, but is nobody's
+$node->safe_psql('postgres', q{SELECT pgmq.create('returned')});
+ask($a, q{BEGIN; SELECT pgmq.send('returned', '1')});
+ask($c, q{SELECT pgmq.send('returned', '2')});
+stop_at($a, 'take-ready-end', "SELECT $ids FROM pgmq.read('returned', 60, 1)");
+stop_at($b, 'keep-groups-end', "SELECT $ids FROM pgmq.read_grouped('returned', 60, 10)");
+is(go_on($a), '1', 'a transaction reads what it has sent');
+is(go_on($b), '2', 'and what it has given back is there for others');
+ask($a, 'COMMIT');
+queues_are_sound($node, ['returned']);
 
 # ---- the ring knows better than it says ----
 
