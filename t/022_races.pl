@@ -740,6 +740,56 @@ ask($c, 'COMMIT');
 is(go_on($b), '2|t', 'who passed over a claim that was given back looks again');
 queues_are_sound($node, ['sleepy']);
 
+# ---- asleep ----
+
+# Comes back without a message if nobody wakes it
+my $doze = q{SELECT msg_id FROM pgmq.%s('%s', 60, 1, 10, 100000)};
+
+sub sleeps
+{
+	my ($self) = @_;
+
+	wait_until("session $self->{pid} sleeps", sub {
+		return $node->safe_psql('postgres', "SELECT wait_event_type FROM pg_stat_activity WHERE pid = $self->{pid}") eq 'Extension';
+	});
+	return;
+}
+
+# A is about to take the row's lock when B looks, and lets go of it while B sleeps
+foreach my $verb ('read_with_poll', 'read_grouped_with_poll')
+{
+	my $queue = 'brushed_' . ++$n_marks;
+
+	$node->safe_psql('postgres', "SELECT pgmq.create('$queue'), pgmq.send('$queue', '1')");
+	$node->safe_psql('postgres', "BEGIN; SELECT count(*) FROM pgmq.read_grouped('$queue', 60, 1); ROLLBACK") if $verb =~ /grouped/;
+	stop_at($a, 'guard-stands', "SELECT msg_id FROM pgmq.q_$queue WHERE msg_id = 1 FOR UPDATE");
+	begin($b, sprintf($doze, $verb, $queue));
+	sleeps($b);
+	is(go_on($a), '1', 'a row is locked, and let go');
+	is(answer($b), '1', "$verb: who slept because of that gets the message");
+	queues_are_sound($node, [$queue]);
+}
+
+# B's clock has rung, but somebody who does not want the message has made it ready before
+my $before = q{SET enable_seqscan = off; SELECT msg_id FROM pgmq.q_%s WHERE vt <= clock_timestamp() ORDER BY msg_id};
+foreach my $query ($before, q{SELECT msg_id FROM pgmq.read('%s', 60, 1, '{"other": 1}')},
+	q{SELECT msg_id FROM pgmq.read_grouped('%s', 60, 1)}, q{SELECT queue_length FROM pgmq.metrics('%s')})
+{
+	my $queue = 'matured_' . ++$n_marks;
+
+	# The second of a group whose first is leased
+	create_group($queue, 1);
+	ask($c, "SELECT msg_id FROM pgmq.set_vt('$queue', 1, 3600)");
+	ask($c, qq{SELECT pgmq.send('$queue', '2', '{"x-pgmq-group": "a"}', 1)});
+	stop_at($b, 'sleep-look-begin@2', sprintf($doze, 'read_with_poll', $queue));
+	wait_until('the delay is over', sub { $node->safe_psql('postgres',
+			"SET pgmq.enable_scan = off; SELECT vt <= clock_timestamp() FROM pgmq.q_$queue WHERE msg_id = 2") eq 't' });
+	ask($c, sprintf($query, $queue));
+	is(go_on($b), '2', "who sleeps gets what has become ready, in spite of $query");
+	ask($c, 'RESET enable_seqscan');
+	queues_are_sound($node, [$queue]);
+}
+
 $_->{psql}->quit foreach @sessions;
 $holder->quit;
 $node->stop;
