@@ -743,7 +743,7 @@ queues_are_sound($node, ['sleepy']);
 # ---- asleep ----
 
 # Comes back without a message if nobody wakes it
-my $doze = q{SELECT msg_id FROM pgmq.%s('%s', 60, 1, 10, 100000)};
+my $doze = q{SELECT msg_id FROM pgmq.%s('%s', 60, 1, 30, 100000)};
 
 sub sleeps
 {

@@ -20,7 +20,6 @@
 #include "common/compat.h"
 
 #include "common/clock.h"
-#include "common/failpoint.h"
 #include "storage/procarray.h"
 #include "utils/snapmgr.h"
 #include "xact/xact_internal.h"
@@ -89,31 +88,6 @@ sees_forgotten(Snapshot snapshot, TransactionId horizon)
 		TransactionIdAdvance(xid);
 	}
 	return true;
-}
-
-/*
- * Begin the ring's logs anew if they are so old that their transactions could be taken for
- * future ones.  Snapshots of before scan the table then, once in a thousand million
- * transactions.
- */
-void
-pgmq_xact_renew_logs(XactQueue *queue)
-{
-	Ring	   *ring = queue->ring;
-	RingLogs	seen;
-	uint64		next_xid;
-
-	ring_lock(ring, LW_SHARED);
-	seen = pgmq_ring_logs(ring);
-	ring_unlock(ring);
-	next_xid = pgmq_next_full_xid();
-	if (!pgmq_ring_logs_are_old(ring, next_xid))	/* stale: the next call sees it */
-		return;
-	PGMQ_FAILPOINT("renew-logs-begin");
-	ring_lock(ring, LW_EXCLUSIVE);
-	pgmq_ring_renew_logs(ring, &seen, next_xid);
-	ring_unlock(ring);
-	PGMQ_FAILPOINT("renew-logs-end");
 }
 
 /*

@@ -65,7 +65,7 @@ typedef struct SimProcs
 extern SimProcs sim_procs;
 
 #define ProcGlobal (&sim_procs)
-#define SetLatch(latch) ((*(latch))++)
+#define SetLatch(latch) (*(latch) = 1)
 
 /* ---- transactions ---- */
 
@@ -93,6 +93,7 @@ extern void sim_register_subxact(SubXactCallback callback, void *arg);
 #define ForceSyncCommit() ((void) 0)
 #define RecoveryInProgress() false
 #define GetCurrentTimestamp() (pgmq_test_clock)
+#define pgmq_clock_real_time(t) (t)
 
 /* ---- others run ---- */
 
