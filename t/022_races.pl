@@ -697,6 +697,20 @@ ask($c, 'COMMIT');
 queues_are_sound($node, ['crowded']);
 $node->safe_psql('postgres', q{SELECT pgmq.drop_queue('crowd')});
 
+# Nor that B inserts a row with the id and in the place of one whose prepared send was rolled back:
+# what the ring takes for undecided then is B's
+$node->safe_psql('postgres', q{SELECT pgmq.create('reused'), pgmq.send('reused', '1')});
+$node->safe_psql('postgres', q{BEGIN; SELECT pgmq.send('reused', '2'); PREPARE TRANSACTION 'reused'});
+$node->safe_psql('postgres', q{ROLLBACK PREPARED 'reused'});
+$node->safe_psql('postgres', 'VACUUM pgmq.q_reused');
+is(ask($b, q{BEGIN; INSERT INTO pgmq.q_reused (msg_id, vt, message) OVERRIDING SYSTEM VALUE VALUES (2, now(), '"again"') RETURNING ctid}),
+	'(0,2)', 'a row is where another was');
+is(ask($b, q{SELECT queue_length FROM pgmq.metrics('reused')}), 2, 'who inserts it counts it');
+is(ask($c, q{SELECT queue_length FROM pgmq.metrics('reused')}), 1, 'others do not');
+ask($b, 'ROLLBACK');
+is(ask($c, q{SELECT queue_length FROM pgmq.metrics('reused')}), 1, 'and it goes with its insert');
+queues_are_sound($node, ['reused']);
+
 # ---- storage that a prepared transaction replaced ----
 
 # Whatever is decided, nobody tells us: no ring may be left that nobody will ever ask for,
