@@ -6,31 +6,24 @@ SET enable_hashjoin = off;
 SELECT pgmq.create('looked');
 SELECT count(*) FROM pgmq.send_batch('looked', (SELECT array_agg(to_jsonb(i)) FROM generate_series(1, 1000) i));
 ANALYZE pgmq.q_looked;
-CREATE FUNCTION test.plan(statement text) RETURNS SETOF text LANGUAGE plpgsql AS $$
-BEGIN
-  RETURN QUERY EXECUTE 'EXPLAIN (ANALYZE, COSTS OFF, TIMING OFF, SUMMARY OFF'
-    || CASE WHEN current_setting('server_version_num')::int >= 180000 THEN ', BUFFERS OFF) ' ELSE ') ' END || statement;
-END $$;
-CREATE FUNCTION test.lookup(statement text) RETURNS SETOF text LANGUAGE sql AS $$
-  SELECT regexp_replace(regexp_replace(l, ' \(actual.*', ''), '\$0|\(InitPlan 1\).col1', 'array') FROM test.plan(statement) l WHERE l ~ 'Custom|Lookup|Keys|Fetched|Table Scans|Filter:|Update|Delete|Lock|Nested|Seq' AND l !~ 'Removed' $$;
 
 -- What it serves
-SELECT test.lookup('SELECT * FROM pgmq.q_looked WHERE msg_id = 5');
-SELECT test.lookup('SELECT * FROM pgmq.q_looked WHERE 5::smallint = msg_id AND read_ct = 0');
-SELECT test.lookup('SELECT * FROM pgmq.q_looked WHERE msg_id IN (5, 6, 6, 1001)');
-SELECT test.lookup('SELECT * FROM pgmq.q_looked WHERE msg_id = ANY (ARRAY(SELECT g FROM generate_series(3, 4) g))');
-SELECT test.lookup('UPDATE pgmq.q_looked SET vt = now() WHERE msg_id = 5');
-SELECT test.lookup('DELETE FROM pgmq.q_looked WHERE msg_id = 1000');
-SELECT test.lookup('SELECT 1 FROM pgmq.q_looked WHERE msg_id = 5 FOR UPDATE SKIP LOCKED');
-SELECT test.lookup('SELECT 1 FROM (VALUES (1), (2), (NULL)) v(x) LEFT JOIN pgmq.q_looked q ON q.msg_id = v.x');
-SELECT test.lookup('SELECT (SELECT message FROM pgmq.q_looked q WHERE q.msg_id = g) FROM generate_series(1, 3) g');
+SELECT test.plan('SELECT * FROM pgmq.q_looked WHERE msg_id = 5');
+SELECT test.plan('SELECT * FROM pgmq.q_looked WHERE 5::smallint = msg_id AND read_ct = 0');
+SELECT test.plan('SELECT * FROM pgmq.q_looked WHERE msg_id IN (5, 6, 6, 1001)');
+SELECT test.plan('SELECT * FROM pgmq.q_looked WHERE msg_id = ANY (ARRAY(SELECT g FROM generate_series(3, 4) g))');
+SELECT test.plan('UPDATE pgmq.q_looked SET vt = now() WHERE msg_id = 5');
+SELECT test.plan('DELETE FROM pgmq.q_looked WHERE msg_id = 1000');
+SELECT test.plan('SELECT 1 FROM pgmq.q_looked WHERE msg_id = 5 FOR UPDATE SKIP LOCKED');
+SELECT test.plan('SELECT 1 FROM (VALUES (1), (2), (NULL)) v(x) LEFT JOIN pgmq.q_looked q ON q.msg_id = v.x');
+SELECT test.plan('SELECT (SELECT message FROM pgmq.q_looked q WHERE q.msg_id = g) FROM generate_series(1, 3) g');
 
 -- What it does not: other columns, volatile keys, other types, or when it is off
-SELECT test.lookup('SELECT 1 FROM pgmq.q_looked WHERE msg_id > 5');
-SELECT test.lookup('SELECT 1 FROM pgmq.q_looked WHERE msg_id = (random() * 5)::int');
-SELECT test.lookup('SELECT 1 FROM pgmq.q_looked WHERE msg_id = 5.0');
+SELECT test.plan('SELECT 1 FROM pgmq.q_looked WHERE msg_id > 5');
+SELECT test.plan('SELECT 1 FROM pgmq.q_looked WHERE msg_id = (random() * 5)::int');
+SELECT test.plan('SELECT 1 FROM pgmq.q_looked WHERE msg_id = 5.0');
 SET pgmq.enable_scan = off;
-SELECT test.lookup('SELECT 1 FROM pgmq.q_looked WHERE msg_id = 5');
+SELECT test.plan('SELECT 1 FROM pgmq.q_looked WHERE msg_id = 5');
 SET pgmq.enable_scan = on;
 
 -- What it finds, system columns included
@@ -40,7 +33,7 @@ SELECT msg_id FROM pgmq.q_looked WHERE msg_id = NULL::bigint;
 SELECT msg_id FROM pgmq.q_looked WHERE msg_id = ANY (ARRAY[9, NULL, 8, 9]::smallint[]) ORDER BY 1;
 PREPARE by_id (bigint) AS SELECT message FROM pgmq.q_looked WHERE msg_id = $1;
 SET plan_cache_mode = force_generic_plan;
-SELECT test.lookup('EXECUTE by_id(10)');
+SELECT test.plan('EXECUTE by_id(10)');
 EXECUTE by_id(10);
 EXECUTE by_id(NULL);
 EXECUTE by_id(1001);
@@ -79,4 +72,4 @@ DROP OWNED BY regress_looker;
 DROP ROLE regress_looker;
 SELECT * FROM pgmq.check_queue('looked');
 SELECT pgmq.drop_queue('looked');
-DROP FUNCTION test.plan, test.lookup, test.tell;
+DROP FUNCTION test.tell;

@@ -6,32 +6,20 @@ SELECT count(*) FROM pgmq.send_batch('sorted', (SELECT array_agg(to_jsonb(i)) FR
 SELECT count(*) FROM pgmq.read('sorted', 1000, 5);
 SELECT pgmq.send('sorted', '"late"', 500);
 ANALYZE pgmq.q_sorted;
-CREATE FUNCTION test.ordered(statement text) RETURNS SETOF text LANGUAGE plpgsql AS $$
-DECLARE
-  line text;
-BEGIN
-  FOR line IN EXECUTE 'EXPLAIN (ANALYZE, COSTS OFF, TIMING OFF, SUMMARY OFF'
-    || CASE WHEN current_setting('server_version_num')::int >= 180000 THEN ', BUFFERS OFF) ' ELSE ') ' END || statement
-  LOOP
-    IF line ~ 'Custom|Order:|Visible|Fetched|Table Scans|Filter: |Sort Key|Seq|Lock' AND line !~ 'IS NOT NULL|Removed' THEN
-      RETURN NEXT regexp_replace(line, ' \(actual.*', '');
-    END IF;
-  END LOOP;
-END $$;
 
 -- What a queue is asked, and what that costs
-SELECT test.ordered('SELECT * FROM pgmq.q_sorted WHERE vt <= now() ORDER BY msg_id LIMIT 1 FOR UPDATE SKIP LOCKED');
-SELECT test.ordered('SELECT * FROM pgmq.q_sorted WHERE clock_timestamp() >= vt AND read_ct = 0 ORDER BY msg_id LIMIT 2');
-SELECT test.ordered('SELECT msg_id FROM pgmq.q_sorted WHERE timestamptz_lt(vt, now()) ORDER BY msg_id DESC LIMIT 2');
-SELECT test.ordered('SELECT min(msg_id) FROM pgmq.q_sorted WHERE vt <= now()');
-SELECT test.ordered('SELECT max(msg_id) FROM pgmq.q_sorted');
-SELECT test.ordered('SELECT count(*) FROM pgmq.q_sorted WHERE vt <= now()');
+SELECT test.plan('SELECT * FROM pgmq.q_sorted WHERE vt <= now() ORDER BY msg_id LIMIT 1 FOR UPDATE SKIP LOCKED');
+SELECT test.plan('SELECT * FROM pgmq.q_sorted WHERE clock_timestamp() >= vt AND read_ct = 0 ORDER BY msg_id LIMIT 2');
+SELECT test.plan('SELECT msg_id FROM pgmq.q_sorted WHERE timestamptz_lt(vt, now()) ORDER BY msg_id DESC LIMIT 2');
+SELECT test.plan('SELECT min(msg_id) FROM pgmq.q_sorted WHERE vt <= now()');
+SELECT test.plan('SELECT max(msg_id) FROM pgmq.q_sorted');
+SELECT test.plan('SELECT count(*) FROM pgmq.q_sorted WHERE vt <= now()');
 -- No such order, no such bound, or a volatile one
-SELECT test.ordered('SELECT * FROM pgmq.q_sorted ORDER BY enqueued_at LIMIT 1');
-SELECT test.ordered('SELECT * FROM pgmq.q_sorted WHERE vt >= now()');
-SELECT test.ordered('SELECT * FROM pgmq.q_sorted WHERE vt <= now() - random() * ''1 s''::interval');
+SELECT test.plan('SELECT * FROM pgmq.q_sorted ORDER BY enqueued_at LIMIT 1');
+SELECT test.plan('SELECT * FROM pgmq.q_sorted WHERE vt >= now()');
+SELECT test.plan('SELECT * FROM pgmq.q_sorted WHERE vt <= now() - random() * ''1 s''::interval');
 SET pgmq.enable_scan = off;
-SELECT test.ordered('SELECT msg_id FROM pgmq.q_sorted WHERE vt <= now() ORDER BY msg_id LIMIT 1');
+SELECT test.plan('SELECT msg_id FROM pgmq.q_sorted WHERE vt <= now() ORDER BY msg_id LIMIT 1');
 SET pgmq.enable_scan = on;
 
 -- What it finds
@@ -66,9 +54,8 @@ SELECT array_agg(msg_id) FROM (SELECT msg_id FROM pgmq.q_sorted WHERE vt <= cloc
 -- Rows without msg_id are in no ring: then there is no such scan
 ALTER TABLE pgmq.q_sorted ALTER msg_id DROP IDENTITY, ALTER msg_id DROP NOT NULL;
 INSERT INTO pgmq.q_sorted (vt, message) VALUES (now(), '"no id"');
-SELECT test.ordered('SELECT msg_id FROM pgmq.q_sorted WHERE vt <= now() ORDER BY msg_id');
+SELECT test.plan('SELECT msg_id FROM pgmq.q_sorted WHERE vt <= now() ORDER BY msg_id');
 SELECT count(*) FROM pgmq.q_sorted WHERE vt <= now();
 DELETE FROM pgmq.q_sorted WHERE msg_id IS NULL;
 SELECT * FROM pgmq.check_queue('sorted');
 SELECT pgmq.drop_queue('sorted');
-DROP FUNCTION test.ordered;

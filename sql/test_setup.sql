@@ -55,6 +55,22 @@ BEGIN
   RETURN results[1];
 END $$;
 
+-- What EXPLAIN ANALYZE says of a statement: the nodes that scan, lock, change or count, and
+-- what the scans of queues say of themselves; the same on every version of the server
+CREATE FUNCTION test.plan(statement text) RETURNS SETOF text LANGUAGE plpgsql AS $$
+DECLARE
+  line text;
+BEGIN
+  FOR line IN EXECUTE 'EXPLAIN (ANALYZE, COSTS OFF, TIMING OFF, SUMMARY OFF'
+    || CASE WHEN current_setting('server_version_num')::int >= 180000 THEN ', BUFFERS OFF) ' ELSE ') ' END || statement
+  LOOP
+    IF line ~ 'Scan|Lock|Update|Delete|Nested|Aggregate |Cond:|Keys|Order:|Visible|Queue Table|Fetched|Filter: |Sort Key'
+      AND line !~ 'IS NOT NULL|Removed|Function Scan|Values Scan|Replaces' THEN
+      RETURN NEXT regexp_replace(regexp_replace(line, ' \(actual.*', ''), '\$0|\(InitPlan 1\).col1', 'array');
+    END IF;
+  END LOOP;
+END $$;
+
 -- What a call of the API returned, messages less enqueued_at, or its error
 CREATE FUNCTION test.call(call text) RETURNS text LANGUAGE plpgsql AS $$
 DECLARE

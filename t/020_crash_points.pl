@@ -34,6 +34,7 @@ plan skip_all => 'the library was built without failpoints' if $status != 0;
 # Points that no session reaches alone, and where they are tried
 my %elsewhere = (
 	map({ $_ => 't/022_races.pl' } qw(forget-begin forget-end ring-publish-known await-publishing)),
+	map({ $_ => 't/047_count_log.pl' } qw(renew-logs-begin renew-logs-end)),
 	map({ $_ => 't/002, without a crash' } qw(forget-name-begin forget-name-end)),
 	map({ $_ => 'the worker, below' } qw(worker-ready-before worker-ready-after worker-vacuum-before
 		  worker-vacuum-after note-vacuum-begin note-vacuum-end)));

@@ -112,6 +112,19 @@ sub go_on
 	return;
 }
 
+# Go on until it waits for another transaction, or is over
+sub go_on_to_wait
+{
+	my ($self) = @_;
+
+	$holder->query_safe("SELECT pg_advisory_unlock($self->{locks}[0])");
+	wait_until("session $self->{pid} waits or is over", sub {
+		return $node->safe_psql('postgres', "SELECT state = 'idle' OR EXISTS (SELECT FROM pg_locks l
+			WHERE l.pid = a.pid AND NOT granted AND locktype = 'transactionid') FROM pg_stat_activity a WHERE pid = $self->{pid}") eq 't';
+	});
+	return;
+}
+
 my $ids = "coalesce(string_agg(msg_id::text, ' ' ORDER BY msg_id), 'none')";
 
 # A grouped read must be given a beginning of the group
@@ -142,6 +155,17 @@ sub send_group
 
 	return "SELECT count(*) FROM pgmq.send_batch('$queue', (SELECT array_agg(to_jsonb(i)) FROM generate_series($from, $to) i),
 		(SELECT array_agg('{\"x-pgmq-group\": \"a\"}'::jsonb) FROM generate_series($from, $to)))";
+}
+
+# What SELECT count(*) says, and who counts
+sub counted
+{
+	my ($self, $queue) = @_;
+	my $query = "SELECT count(*) FROM pgmq.q_$queue";
+	my ($n_scans) = ask($self, "EXPLAIN (ANALYZE, COSTS OFF, TIMING OFF, SUMMARY OFF) $query") =~ /pgmq count.*Table Scans: (\d+)/s;
+
+	die 'no count node' if !defined $n_scans;
+	return ask($self, $query) . ($n_scans > 0 ? ' by the table' : ' by the ring');
 }
 
 my ($a, $b, $c) = (session(), session(), session());
@@ -505,6 +529,17 @@ go_on($a);
 is(ask($b, "SELECT $ids FROM pgmq.read_grouped('leader', 60, 10)"), '1 2 3', 'and then the group is read in order');
 queues_are_sound($node, ['leader']);
 
+# The same while what stood before them goes away: which message is the first changes meanwhile
+create_group('uncovered', 4);
+ask($a, q{BEGIN; SELECT msg_id FROM pgmq.set_vt('uncovered', 2, 60); SELECT msg_id FROM pgmq.set_vt('uncovered', 3, 60)});
+ask($b, q{BEGIN; SELECT pgmq.delete('uncovered', 1)});
+stop_at($a, 'release-end', 'ROLLBACK');
+ask($b, 'COMMIT');
+is(ask($c, "SELECT $ids FROM pgmq.read_grouped('uncovered', 60, 10)"), 'none', 'what becomes the first message comes back last, too');
+go_on($a);
+is(ask($c, "SELECT $ids FROM pgmq.read_grouped('uncovered', 60, 10)"), '2 3 4', 'and then the group is read in order');
+queues_are_sound($node, ['uncovered']);
+
 # ---- a row is where another was ----
 
 # The ring has not heard yet that a prepared send was rolled back, nor that another message
@@ -519,6 +554,162 @@ is(ask($b, 'SET enable_seqscan = off; SELECT string_agg(msg_id || ctid::text, ch
 	'1(0,1) 3(0,2) 4(0,3)', 'a query finds it once, in its turn');
 ask($b, 'RESET enable_seqscan');
 queues_are_sound($node, ['placed']);
+
+# ---- a scan meets half of what a transaction has sent, and the rest once that is decided ----
+
+# A page has room for some of the rows.  Whoever reads the group must wait for those that the ring takes for
+# undecided: A has committed, but publishes only in a moment; or nobody will
+foreach my $decision ('COMMIT', 'COMMIT PREPARED')
+{
+	my $queue = 'halves_' . ++$n_marks;
+
+	create_group($queue, 0);
+	ask($a, 'BEGIN');
+	ask($a, "SELECT count(*) FROM pgmq.send_batch('$queue', (SELECT array_agg(to_jsonb(i || (SELECT string_agg(md5(i * 100 + j || ''), '')
+		FROM generate_series(1, 58) j))) FROM generate_series(1, 6) i), (SELECT array_agg('{\"x-pgmq-group\": \"a\"}'::jsonb) FROM generate_series(1, 6)))");
+	ask($a, "PREPARE TRANSACTION '$queue'") if $decision ne 'COMMIT';
+	ask($c, "ALTER TABLE pgmq.q_$queue SET (fillfactor = 90)");
+	stop_at($b, 'scan-page-before@2', "SELECT $ids FROM pgmq.read_grouped('$queue', 60, 10)");
+	if ($decision eq 'COMMIT')
+	{
+		stop_at($a, 'commit-begin', 'COMMIT');
+		go_on_to_wait($b);
+		go_on($a);
+	}
+	else
+	{
+		ask($a, "COMMIT PREPARED '$queue'");
+		go_on_to_wait($b);
+	}
+	is(answer($b), '1 2 3 4 5 6', "a group that was met in halves is read from its beginning, $decision");
+	queues_are_sound($node, [$queue], $decision);
+}
+
+# A scan looked before A's message came and ends before A can publish it, so A does not know what
+# became of it.  C has begun to read by then, and B sends another message of the group
+create_group('belated', 1);
+ask($c, "SELECT msg_id FROM pgmq.set_vt('belated', 1, 3600)");
+ask($c, 'ALTER TABLE pgmq.q_belated SET (fillfactor = 90)');
+ask($c, "UPDATE pgmq.q_belated SET headers = NULL");
+stop_at($b, 'scan-page-after', q{SELECT queue_length FROM pgmq.metrics('belated')});
+ask($a, 'BEGIN');
+ask($a, send_group('belated', 2, 2));
+stop_at($a, 'commit-begin', 'COMMIT');
+go_on($b);
+stop_at($c, 'take-heads-begin', "SELECT $ids FROM pgmq.read_grouped('belated', 60, 10)");
+go_on($a);
+# As it were an hour ago: C knows what time it is
+ask($b, q{SELECT pgmq.send('belated', '3', '{"x-pgmq-group": "a"}', clock_timestamp() - '1 hour'::interval)});
+unlike(go_on($c), qr/^3/, 'what is published late keeps its group back');
+is(ask($c, "SELECT $ids FROM pgmq.q_belated WHERE msg_id > 1"), '2 3', 'and is there');
+queues_are_sound($node, ['belated']);
+
+# Deleted by B, who found it by a scan, before A publishes it: that is B's to decide
+$node->safe_psql('postgres', q{SELECT pgmq.create('overtaken')});
+$node->safe_psql('postgres', 'ALTER TABLE pgmq.q_overtaken SET (fillfactor = 50)');
+stop_at($a, 'commit-begin', q{SELECT pgmq.send('overtaken', '1')});
+is(ask($b, q{SELECT queue_length FROM pgmq.metrics('overtaken')}), '1', 'a message is known before it is published');
+is(ask($b, q{BEGIN; SELECT pgmq.delete('overtaken', 1); PREPARE TRANSACTION 'overtaken'}), 't', 'and deleted');
+go_on($a);
+is(ask($c, "SELECT $ids FROM pgmq.read('overtaken', 60, 1)"), 'none', 'its sender does not make it ready again');
+ask($c, q{COMMIT PREPARED 'overtaken'});
+is(ask($c, q{SELECT queue_length FROM pgmq.metrics('overtaken')}), 0, 'nor is it counted');
+queues_are_sound($node, ['overtaken']);
+
+# A takes its delete back; before it can say so B deletes the row, which is not listed because it
+# has altered the table, and C has the ring rebuilt
+$node->safe_psql('postgres', q{SELECT pgmq.create('revoked'), pgmq.send('revoked', '1')});
+ask($a, q{BEGIN; SELECT pgmq.delete('revoked', 1)});
+stop_at($a, 'abort-begin', 'ROLLBACK');
+ask($b, 'BEGIN; SET LOCAL pgmq.enable_scan = off; ALTER TABLE pgmq.q_revoked SET (fillfactor = 80)');
+ask($b, 'DELETE FROM pgmq.q_revoked WHERE msg_id = 1');
+ask($b, 'COMMIT');
+ask($c, q{SELECT queue_length FROM pgmq.metrics('revoked')});
+go_on($a);
+is(ask($c, q{SELECT queue_length FROM pgmq.metrics('revoked')}), 0, 'what outlived a rebuild is looked at when it is given back');
+queues_are_sound($node, ['revoked']);
+
+# A reads its own message and gives back what it took behind it, while B begins to read by group:
+# the message has no group yet, but is nobody's
+$node->safe_psql('postgres', q{SELECT pgmq.create('returned')});
+ask($a, q{BEGIN; SELECT pgmq.send('returned', '1')});
+ask($c, q{SELECT pgmq.send('returned', '2')});
+stop_at($a, 'take-ready-end', "SELECT $ids FROM pgmq.read('returned', 60, 1)");
+stop_at($b, 'keep-groups-end', "SELECT $ids FROM pgmq.read_grouped('returned', 60, 10)");
+is(go_on($a), '1', 'a transaction reads what it has sent');
+is(go_on($b), '2', 'and what it has given back is there for others');
+ask($a, 'COMMIT');
+queues_are_sound($node, ['returned']);
+
+# ---- the ring knows better than it says ----
+
+# B finds no slot to hold, for A's scan comes between; C looks at the message while B's
+# deletion is prepared and decided.  Until C has looked the ring has a message too many
+$node->safe_psql('postgres', q{SELECT pgmq.create('doubted'), pgmq.send('doubted', '1')});
+$node->safe_psql('postgres', 'ALTER TABLE pgmq.q_doubted SET (fillfactor = 50)');
+stop_at($a, 'scan-page-after', "SELECT $ids FROM pgmq.read('doubted', 0, 1)");
+ask($b, 'BEGIN');
+stop_at($b, 'guard-stands@2', 'DELETE FROM pgmq.q_doubted WHERE msg_id = 1');
+go_on($a);
+is(counted($a, 'doubted'), '1 by the ring', 'a message is counted');
+stop_at($c, 'take-ready-end', "SELECT $ids FROM pgmq.read('doubted', 60, 1)");
+go_on($b);
+ask($b, q{PREPARE TRANSACTION 'doubted'});
+is(counted($a, 'doubted'), '1 by the table', 'and while its deletion is prepared');
+ask($b, q{COMMIT PREPARED 'doubted'});
+is(counted($a, 'doubted'), '0 by the table', 'but not once it is deleted, though it is held still');
+is(go_on($c), 'none', 'who holds it does not get it');
+is(counted($a, 'doubted'), '0 by the ring', 'and then the ring can tell');
+queues_are_sound($node, ['doubted']);
+
+# A delay was to be prolonged, in vain
+$node->safe_psql('postgres', q{SELECT pgmq.create('prolonged'), pgmq.send('prolonged', '1', 3600)});
+ask($c, q{SET pgmq.failpoint = 'pre-commit-leased=error'});
+ask($c, q{SELECT msg_id FROM pgmq.set_vt('prolonged', 1, 7200)});
+stop_at($a, 'restore-page-before', q{SELECT queue_length FROM pgmq.metrics('prolonged')});
+is(ask($b, q{SELECT queue_length, queue_visible_length FROM pgmq.metrics('prolonged')}), '1|0',
+	'a delayed message is not visible while a failed lease is taken back');
+go_on($a);
+is(ask($b, q{SELECT queue_length, queue_visible_length FROM pgmq.metrics('prolonged')}), '1|0', 'nor afterwards');
+queues_are_sound($node, ['prolonged']);
+
+# ---- no room ----
+
+# A scan has found A's message; by the time that A comes to publish it, its group has no room in
+# the pool.  B is about to take the row's lock then, and C to read
+create_group('crowded', 0);
+ask($a, 'BEGIN');
+ask($a, send_group('crowded', 1, 1));
+ask($c, 'ALTER TABLE pgmq.q_crowded SET (fillfactor = 50)');
+is(ask($c, "SELECT $ids FROM pgmq.read('crowded', 60, 1)"), 'none', 'a message is sent');
+$node->safe_psql('postgres', q{SELECT pgmq.create('crowd')});
+$node->safe_psql('postgres', send_group('crowd', 1, 6000));
+stop_at($a, 'commit-begin', 'COMMIT');
+ask($b, 'BEGIN; SET LOCAL pgmq.enable_scan = off');
+stop_at($b, 'guard-stands', "SELECT $ids FROM (SELECT msg_id FROM pgmq.q_crowded WHERE vt <= clock_timestamp() FOR UPDATE SKIP LOCKED) x");
+go_on($a);
+ask($c, q{SELECT count(*) FROM (SELECT pgmq.delete('crowd', i) FROM generate_series(1, 10) i) x});
+my $read = ask($c, "BEGIN; SELECT $ids FROM pgmq.read('crowded', 60, 1)");
+my $locked = go_on($b);
+is(join(' ', sort($read, $locked)), '1 none', "a message that its sender had no room for goes to one of two: $read read, $locked locked");
+ask($b, 'COMMIT');
+ask($c, 'COMMIT');
+queues_are_sound($node, ['crowded']);
+$node->safe_psql('postgres', q{SELECT pgmq.drop_queue('crowd')});
+
+# Nor that B inserts a row with the id and in the place of one whose prepared send was rolled back:
+# what the ring takes for undecided then is B's
+$node->safe_psql('postgres', q{SELECT pgmq.create('reused'), pgmq.send('reused', '1')});
+$node->safe_psql('postgres', q{BEGIN; SELECT pgmq.send('reused', '2'); PREPARE TRANSACTION 'reused'});
+$node->safe_psql('postgres', q{ROLLBACK PREPARED 'reused'});
+$node->safe_psql('postgres', 'VACUUM pgmq.q_reused');
+is(ask($b, q{BEGIN; INSERT INTO pgmq.q_reused (msg_id, vt, message) OVERRIDING SYSTEM VALUE VALUES (2, now(), '"again"') RETURNING ctid}),
+	'(0,2)', 'a row is where another was');
+is(ask($b, q{SELECT queue_length FROM pgmq.metrics('reused')}), 2, 'who inserts it counts it');
+is(ask($c, q{SELECT queue_length FROM pgmq.metrics('reused')}), 1, 'others do not');
+ask($b, 'ROLLBACK');
+is(ask($c, q{SELECT queue_length FROM pgmq.metrics('reused')}), 1, 'and it goes with its insert');
+queues_are_sound($node, ['reused']);
 
 # ---- storage that a prepared transaction replaced ----
 
@@ -562,6 +753,56 @@ is(go_on($a), 'none', 'a locked message is not delivered');
 ask($c, 'COMMIT');
 is(go_on($b), '2|t', 'who passed over a claim that was given back looks again');
 queues_are_sound($node, ['sleepy']);
+
+# ---- asleep ----
+
+# Comes back without a message if nobody wakes it
+my $doze = q{SELECT msg_id FROM pgmq.%s('%s', 60, 1, 30, 100000)};
+
+sub sleeps
+{
+	my ($self) = @_;
+
+	wait_until("session $self->{pid} sleeps", sub {
+		return $node->safe_psql('postgres', "SELECT wait_event_type FROM pg_stat_activity WHERE pid = $self->{pid}") eq 'Extension';
+	});
+	return;
+}
+
+# A is about to take the row's lock when B looks, and lets go of it while B sleeps
+foreach my $verb ('read_with_poll', 'read_grouped_with_poll')
+{
+	my $queue = 'brushed_' . ++$n_marks;
+
+	$node->safe_psql('postgres', "SELECT pgmq.create('$queue'), pgmq.send('$queue', '1')");
+	$node->safe_psql('postgres', "BEGIN; SELECT count(*) FROM pgmq.read_grouped('$queue', 60, 1); ROLLBACK") if $verb =~ /grouped/;
+	stop_at($a, 'guard-stands', "SELECT msg_id FROM pgmq.q_$queue WHERE msg_id = 1 FOR UPDATE");
+	begin($b, sprintf($doze, $verb, $queue));
+	sleeps($b);
+	is(go_on($a), '1', 'a row is locked, and let go');
+	is(answer($b), '1', "$verb: who slept because of that gets the message");
+	queues_are_sound($node, [$queue]);
+}
+
+# B's clock has rung, but somebody who does not want the message has made it ready before
+my $before = q{SET enable_seqscan = off; SELECT msg_id FROM pgmq.q_%s WHERE vt <= clock_timestamp() ORDER BY msg_id};
+foreach my $query ($before, q{SELECT msg_id FROM pgmq.read('%s', 60, 1, '{"other": 1}')},
+	q{SELECT msg_id FROM pgmq.read_grouped('%s', 60, 1)}, q{SELECT queue_length FROM pgmq.metrics('%s')})
+{
+	my $queue = 'matured_' . ++$n_marks;
+
+	# The second of a group whose first is leased
+	create_group($queue, 1);
+	ask($c, "SELECT msg_id FROM pgmq.set_vt('$queue', 1, 3600)");
+	ask($c, qq{SELECT pgmq.send('$queue', '2', '{"x-pgmq-group": "a"}', 1)});
+	stop_at($b, 'sleep-look-begin@2', sprintf($doze, 'read_with_poll', $queue));
+	wait_until('the delay is over', sub { $node->safe_psql('postgres',
+			"SET pgmq.enable_scan = off; SELECT vt <= clock_timestamp() FROM pgmq.q_$queue WHERE msg_id = 2") eq 't' });
+	ask($c, sprintf($query, $queue));
+	is(go_on($b), '2', "who sleeps gets what has become ready, in spite of $query");
+	ask($c, 'RESET enable_seqscan');
+	queues_are_sound($node, [$queue]);
+}
 
 $_->{psql}->quit foreach @sessions;
 $holder->quit;

@@ -5,7 +5,8 @@
 # How we know: t/ringdriver compiles src/shmem and src/xact once more and drives them with
 # random operations of five sessions in one process, one step at a time.  After each step
 # the rings' invariants are looked at, and what reads return is compared with a model
-# of plain arrays (t/ringdriver/model.c).  In half of the episodes others run at the
+# of plain arrays (t/ringdriver/model.c); nobody may be asleep while there is a message that
+# it could have and nobody was woken for (t/ringdriver/sleepers.c).  In half of the episodes others run at the
 # failpoints within callbacks, while undecided messages are settled, and in reads by group.
 #
 # An error names the seed of its episode: repeat it with PGMQ_TEST_SEED.  Other episodes each

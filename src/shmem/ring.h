@@ -174,7 +174,17 @@ typedef struct CountChange
 #define RING_COUNT_LOG 64
 
 /* Transactions; well below what TransactionIdPrecedes can tell apart. */
-#define COUNT_LOG_MAX_AGE ((uint32) 1 << 30)
+#define RING_LOGS_MAX_AGE ((uint64) 1 << 30)
+
+/* The logs of a ring at an instant, to see later whether they are the same. */
+typedef struct RingLogs
+{
+	uint64		since;			/* Ring.logs_since */
+	uint64		n_removed;
+	uint64		n_count_changes;
+	TransactionId removed_horizon;
+	TransactionId count_horizon;
+} RingLogs;
 
 /*
  * What is known of the cold messages in a range of blocks.  They may be fewer than it
@@ -261,6 +271,9 @@ typedef struct Ring
 	CountChange count_log[RING_COUNT_LOG];
 	TransactionId count_horizon;	/* newest whose change is not, or no longer, in
 									 * the log */
+	uint64		logs_since;		/* next transaction id, with its epoch, when
+								 * both logs were begun: they and their
+								 * horizons know of none much older */
 
 	uint64		n_dead;			/* rows withdrawn since the last vacuum */
 	TimestampTz vacuumed_at;
@@ -304,8 +317,10 @@ extern int64 pgmq_ring_count(const Ring *ring);
 extern void pgmq_ring_raise_count_horizon(Ring *ring, TransactionId xid);
 extern void pgmq_ring_note_count(Ring *ring, TransactionId xid, int64 before);
 extern int	pgmq_ring_count_changes(const Ring *ring, CountChange *changes);
-extern bool pgmq_ring_count_log_is_old(const Ring *ring, TransactionId newest_xid);
-extern void pgmq_ring_age_count_log(Ring *ring, TransactionId newest_xid);
+extern void pgmq_ring_begin_logs(Ring *ring, uint64 next_xid);
+extern RingLogs pgmq_ring_logs(const Ring *ring);
+extern bool pgmq_ring_logs_are_old(const Ring *ring, uint64 next_xid);
+extern void pgmq_ring_renew_logs(Ring *ring, const RingLogs *seen, uint64 next_xid);
 
 /* ring_pool.c */
 extern void pgmq_ring_shmem_request(void);
@@ -399,6 +414,8 @@ extern bool pgmq_cold_evict_any(Ring *ring, const ScannedRow *row,
 extern bool pgmq_cold_evict_delayed(Ring *ring, int64 msg_id, TimestampTz now);
 
 /* ring_removed.c */
+extern uint64 pgmq_next_full_xid(void);
+extern TransactionId pgmq_xid_before(uint64 full_xid);
 extern TransactionId pgmq_newest_xid(void);
 extern void pgmq_ring_raise_horizon(Ring *ring, TransactionId xid);
 extern void pgmq_ring_note_removed(Ring *ring, int64 msg_id,

@@ -72,27 +72,49 @@ pgmq_ring_count_changes(const Ring *ring, CountChange *changes)
 	return n;
 }
 
-/*
- * Could the log's transactions soon be taken for future ones?  Not where its horizon is
- * newer by a little than newest_xid, which was read before.
- */
-bool
-pgmq_ring_count_log_is_old(const Ring *ring, TransactionId newest_xid)
-{
-	uint32		age = newest_xid - ring->count_horizon;
+/* ---- this log's age, and that of ring_removed.c's ---- */
 
-	return age >= COUNT_LOG_MAX_AGE && age <= PG_UINT32_MAX - COUNT_LOG_MAX_AGE;
+/* Begin both logs, of transactions from next_xid on. */
+void
+pgmq_ring_begin_logs(Ring *ring, uint64 next_xid)
+{
+	ring->n_removed = 0;
+	ring->n_count_changes = 0;
+	ring->removed_horizon = ring->count_horizon = pgmq_xid_before(next_xid);
+	ring->logs_since = next_xid;
+}
+
+RingLogs
+pgmq_ring_logs(const Ring *ring)
+{
+	return (RingLogs) {
+		ring->logs_since, ring->n_removed, ring->n_count_changes, ring->removed_horizon,
+		ring->count_horizon
+	};
 }
 
 /*
- * Forget a log that is so old that its transactions could soon be taken for future
- * ones; for whoever vacuums.  Until then nobody counts by it.
+ * Could the logs' transactions be taken for future ones, now or soon?  Then nobody may count
+ * by them; queries for rows are safe, but may take the horizon for one ahead of them and scan
+ * the table.
+ */
+bool
+pgmq_ring_logs_are_old(const Ring *ring, uint64 next_xid)
+{
+	return next_xid >= ring->logs_since + RING_LOGS_MAX_AGE;
+}
+
+/*
+ * Begin logs anew that are so old, provided that they are as they were when the caller saw
+ * them, before it asked for next_xid: so no transaction in them is newer than that.
  */
 void
-pgmq_ring_age_count_log(Ring *ring, TransactionId newest_xid)
+pgmq_ring_renew_logs(Ring *ring, const RingLogs *seen, uint64 next_xid)
 {
-	if (!pgmq_ring_count_log_is_old(ring, newest_xid))
-		return;
-	ring->count_horizon = newest_xid;
-	ring->n_count_changes = 0;
+	RingLogs	now = pgmq_ring_logs(ring);
+
+	if (pgmq_ring_logs_are_old(ring, next_xid) && now.since == seen->since &&
+		now.n_removed == seen->n_removed && now.n_count_changes == seen->n_count_changes &&
+		now.removed_horizon == seen->removed_horizon && now.count_horizon == seen->count_horizon)
+		pgmq_ring_begin_logs(ring, next_xid);
 }

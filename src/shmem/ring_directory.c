@@ -94,10 +94,10 @@ find_free_ring(void)
 	return NULL;
 }
 
-/* newest_xid: of what was removed from the file before, it knows nothing. */
+/* Of what was removed from the file before next_xid, with its epoch, it knows nothing. */
 static void
 reset_ring(Ring *ring, const RelFileLocator *locator, Oid relid, RingPhase phase,
-		   TransactionId newest_xid)
+		   uint64 next_xid)
 {
 	PGMQ_CRASHPOINT("ring-reset-begin");
 	ring_lock(ring, LW_EXCLUSIVE);
@@ -121,10 +121,7 @@ reset_ring(Ring *ring, const RelFileLocator *locator, Oid relid, RingPhase phase
 	ring->cold_seq = 0;
 	pgmq_cold_reset(ring);
 	ring->n_partial = 0;
-	ring->n_removed = 0;
-	ring->removed_horizon = newest_xid;
-	ring->n_count_changes = 0;
-	ring->count_horizon = newest_xid;
+	pgmq_ring_begin_logs(ring, next_xid);
 	ring->n_dead = 0;
 	ring->vacuumed_at = 0;
 	ring->first_waiter = ring->last_waiter = -1;
@@ -142,7 +139,7 @@ pgmq_ring_find_or_create(const RelFileLocator *locator, Oid relid,
 						 RingPhase phase)
 {
 	Ring	   *ring = pgmq_ring_find(locator);
-	TransactionId newest_xid;
+	uint64		next_xid;
 	bool		found;
 	DirectoryEntry *entry;
 
@@ -150,7 +147,7 @@ pgmq_ring_find_or_create(const RelFileLocator *locator, Oid relid,
 		return ring;
 	if (pgmq_shared->n_rings_used == pgmq_shared->n_rings)
 		return NULL;			/* stale: the next call sees that one is free */
-	newest_xid = pgmq_newest_xid();
+	next_xid = pgmq_next_full_xid();
 	PGMQ_WAITPOINT("ring-create-begin");
 	LWLockAcquire(pgmq_shared->directory_lock, LW_EXCLUSIVE);
 	ring = probe(locator);
@@ -163,7 +160,7 @@ pgmq_ring_find_or_create(const RelFileLocator *locator, Oid relid,
 		{
 			entry->index = ring->index;
 			pgmq_shared->n_rings_used++;
-			reset_ring(ring, locator, relid, phase, newest_xid);
+			reset_ring(ring, locator, relid, phase, next_xid);
 		}
 	}
 	LWLockRelease(pgmq_shared->directory_lock);

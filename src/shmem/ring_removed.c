@@ -24,14 +24,28 @@ entry_of(const Ring *ring, uint64 i)
 	return &pgmq_shared->removed[(uint64) ring->index * RING_REMOVED_LOG + i % RING_REMOVED_LOG];
 }
 
+/* The id that the next transaction will have, with its epoch. */
+uint64
+pgmq_next_full_xid(void)
+{
+	return U64FromFullTransactionId(ReadNextFullTransactionId());
+}
+
+/* The transaction id before one with its epoch. */
+TransactionId
+pgmq_xid_before(uint64 full_xid)
+{
+	TransactionId xid = (TransactionId) full_xid;
+
+	TransactionIdRetreat(xid);
+	return xid;
+}
+
 /* No transaction that has ended by now is newer. */
 TransactionId
 pgmq_newest_xid(void)
 {
-	TransactionId xid = ReadNextTransactionId();
-
-	TransactionIdRetreat(xid);
-	return xid;
+	return pgmq_xid_before(pgmq_next_full_xid());
 }
 
 /*

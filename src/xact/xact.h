@@ -360,6 +360,7 @@ extern void pgmq_places_append(MessagePlace *places, Size n, bool is_backward,
 							   PlaceList *list);
 extern bool pgmq_xact_look_on(XactQueue *queue, Snapshot snapshot, LookScan *scan,
 							  int wanted, PlaceList *list);
+extern void pgmq_xact_renew_logs(XactQueue *queue);
 extern bool pgmq_xact_count_rows(XactQueue *queue, Snapshot snapshot, int64 *n);
 extern double pgmq_xact_count_ready(XactQueue *queue);
 extern bool pgmq_xact_can_look(XactQueue *queue);

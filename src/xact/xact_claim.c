@@ -153,37 +153,29 @@ pgmq_xact_own_candidates(XactQueue *queue, TimestampTz now, int **messages)
 }
 
 /*
- * Move some of what has matured to READY; true if that was all.  One message is for us, for
- * the others there is somebody to wake.  Caller holds L4.
+ * Move all that has matured to READY, letting the lock go in between.  The caller may want
+ * none of it, and whoever slept until then does not find it WAITING any more: so somebody is
+ * woken for each message.
  */
-static bool
-mature_some(Ring *ring, TimestampTz now, WakeList *wake)
-{
-	int			moved = pgmq_ring_mature(ring, now, RING_BATCH_SLOTS);
-
-	if (moved > 1)
-		pgmq_ring_wake(ring, moved - 1, wake);
-	return moved < RING_BATCH_SLOTS;
-}
-
-/* Move all that has matured to READY, letting the lock go in between. */
 void
 pgmq_xact_mature(XactQueue *queue, TimestampTz now)
 {
 	Ring	   *ring = queue->ring;
 	WakeList	wake;
-	bool		is_over;
+	int			moved;
 
 	do
 	{
 		wake.n = 0;
 		PGMQ_FAILPOINT("mature-begin");
 		ring_lock(ring, LW_EXCLUSIVE);
-		is_over = mature_some(ring, now, &wake);
+		moved = pgmq_ring_mature(ring, now, RING_BATCH_SLOTS);
+		if (moved > 0)
+			pgmq_ring_wake(ring, moved, &wake);
 		ring_unlock(ring);
 		PGMQ_WAITPOINT("mature-end");
 		pgmq_wake_all(&wake);
-	} while (!is_over);
+	} while (moved == RING_BATCH_SLOTS);
 }
 
 /*
@@ -261,6 +253,7 @@ pgmq_xact_take_ready(XactQueue *queue, ReadyCursor *cursor, TimestampTz now,
 	{
 		int			wanted = Min(max - taken, (int) lengthof(refs));
 		int			n = 0;
+		int			moved = 0;
 		uint32		slot;
 		WakeList	wake;
 
@@ -268,7 +261,9 @@ pgmq_xact_take_ready(XactQueue *queue, ReadyCursor *cursor, TimestampTz now,
 		pgmq_xact_make_room(wanted);
 		PGMQ_FAILPOINT("take-ready-begin");
 		ring_lock(ring, LW_EXCLUSIVE);
-		is_mature = is_mature || mature_some(ring, now, &wake);
+		if (!is_mature)
+			moved = pgmq_ring_mature(ring, now, RING_BATCH_SLOTS);
+		is_mature = moved < RING_BATCH_SLOTS;
 		while (is_mature && n < wanted && (slot = next_in_order(ring, cursor)) != 0)
 		{
 			if (ring_slot(slot)->lockers > 0)
@@ -276,6 +271,8 @@ pgmq_xact_take_ready(XactQueue *queue, ReadyCursor *cursor, TimestampTz now,
 			pgmq_xact_hold_to_look(ring, slot);
 			pgmq_ring_ref(slot, &refs[n++]);
 		}
+		if (moved > n)
+			pgmq_ring_wake(ring, moved - n, &wake); /* the others are not for us */
 		PGMQ_CRASHPOINT("take-ready-held");
 		ring_unlock(ring);
 		for (int i = 0; i < n; i++)
@@ -766,22 +763,33 @@ note_delete(const RowGuard *guard)
 	}
 }
 
-/* Lower the count of the guarded slot, if it is still there. */
+/*
+ * Lower the count of the guarded slot, if it is still there.  Who has passed over a ready
+ * message because of the guard must not fall asleep over it, as over a claim that is refused:
+ * it looks again, and meets the row's lock, or none.
+ */
 static void
 lower_lockers(const RowGuard *guard)
 {
 	Ring	   *ring = guard->queue->ring;
+	WakeList	wake;
 	uint32		slot;
 
 	if (ring == NULL || !guard->has_slot)
 		return;
+	wake.n = 0;
 	PGMQ_WAITPOINT("guard-lower-begin");
 	ring_lock(ring, LW_EXCLUSIVE);
 	slot = pgmq_ring_lookup(ring, guard->msg_id, &guard->tid);
-	if (slot != 0 && ring_slot(slot)->lockers > 0)
-		ring_slot(slot)->lockers--;
+	if (slot != 0 && ring_slot(slot)->lockers > 0 && --ring_slot(slot)->lockers == 0 &&
+		ring_slot(slot)->state == SLOT_READY)
+	{
+		ring->refused_seq++;
+		pgmq_ring_wake_unaware(ring, &wake);
+	}
 	ring_unlock(ring);
 	PGMQ_WAITPOINT("guard-lower-end");
+	pgmq_wake_all(&wake);
 }
 
 /*

@@ -102,6 +102,9 @@ extern void pgmq_xact_publish_owner(void);
 extern void pgmq_xact_end_savepoint(bool is_commit);
 extern void pgmq_xact_guard_abort(void);
 extern void pgmq_xact_build_abort(void);
+extern bool pgmq_xact_begin_sleep(XactQueue *queue, bool met_locked);
+extern bool pgmq_xact_sleep_is_over(XactQueue *queue, TimestampTz deadline,
+									TimestampTz *until);
 extern void pgmq_xact_sleep_abort(void);
 extern void pgmq_xact_notify_init(const XactStorage *xact_storage);
 extern void pgmq_xact_merge_notifies(int nest_level);

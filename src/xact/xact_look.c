@@ -90,6 +90,18 @@ sees_forgotten(Snapshot snapshot, TransactionId horizon)
 	return true;
 }
 
+/*
+ * Does the snapshot see all that a log has forgotten?  If not the log may be too old to say.
+ */
+static bool
+sees_horizon(XactQueue *queue, Snapshot snapshot, TransactionId horizon)
+{
+	if (sees_forgotten(snapshot, horizon))
+		return true;
+	pgmq_xact_renew_logs(queue);
+	return false;
+}
+
 /* May a scan by this snapshot ask the ring at all? */
 static bool
 can_ask(XactQueue *queue, Snapshot snapshot)
@@ -162,7 +174,7 @@ pgmq_xact_look_up(XactQueue *queue, Snapshot snapshot, int64 msg_id, PlaceList *
 	n_removed = pgmq_ring_removed(ring, msg_id, msg_id, removed);
 	horizon = ring->removed_horizon;
 	ring_unlock(ring);
-	if (!knows || n == LOOK_UP_ROWS || !sees_forgotten(snapshot, horizon))
+	if (!knows || n == LOOK_UP_ROWS || !sees_horizon(queue, snapshot, horizon))
 		return false;
 
 	for (int i = 0; i < n; i++)
@@ -408,7 +420,7 @@ pgmq_xact_look_on(XactQueue *queue, Snapshot snapshot, LookScan *scan, int wante
 	n_removed = pgmq_ring_removed(queue->ring, PG_INT64_MIN, PG_INT64_MAX, removed);
 	horizon = queue->ring->removed_horizon;
 	ring_unlock(queue->ring);
-	if (knows && sees_forgotten(snapshot, horizon))
+	if (knows && sees_horizon(queue, snapshot, horizon))
 	{
 		add_removed(removed, n_removed, snapshot, &batch);
 		add_own_in_batch(queue, &batch);
@@ -450,21 +462,25 @@ pgmq_xact_count_rows(XactQueue *queue, Snapshot snapshot, int64 *n)
 {
 	CountChange changes[RING_COUNT_LOG];
 	TransactionId horizon;
-	TransactionId newest_xid;
+	uint64		next_xid;
 	int			n_changes;
 	bool		knows;
+	bool		is_old;
 
 	if (!can_ask(queue, snapshot) || has_own_changes(queue) || !is_all_published())
 		return false;
-	newest_xid = pgmq_newest_xid();
+	next_xid = pgmq_next_full_xid();
 	ring_lock(queue->ring, LW_SHARED);
 	knows = knows_all(queue->ring) && queue->ring->counts[TREE_LIMBO] == 0 &&
-		queue->ring->n_doubtful == 0 && !pgmq_ring_count_log_is_old(queue->ring, newest_xid);
+		queue->ring->n_doubtful == 0;
+	is_old = pgmq_ring_logs_are_old(queue->ring, next_xid);
 	*n = pgmq_ring_count(queue->ring);
 	n_changes = pgmq_ring_count_changes(queue->ring, changes);
 	horizon = queue->ring->count_horizon;
 	ring_unlock(queue->ring);
-	if (!knows || !sees_forgotten(snapshot, horizon))
+	if (is_old)
+		pgmq_xact_renew_logs(queue);
+	if (!knows || is_old || !sees_forgotten(snapshot, horizon))
 		return false;
 	for (int i = 0; i < n_changes; i++)
 		if (XidInMVCCSnapshot(changes[i].xid, snapshot))

@@ -911,17 +911,42 @@ pgmq_xact_is_orphan(XactQueue *queue, int64 msg_id, const ItemPointerData *tid)
 	return is_held && VirtualXactLock(owner.vxid, false);
 }
 
+/* ---- logs for snapshots ---- */
+
+/*
+ * Begin the ring's logs anew if they are so old that their transactions could be taken for
+ * future ones.  Snapshots of before scan the table then, once in a thousand million
+ * transactions.
+ */
+void
+pgmq_xact_renew_logs(XactQueue *queue)
+{
+	Ring	   *ring = queue->ring;
+	RingLogs	seen;
+	uint64		next_xid;
+
+	ring_lock(ring, LW_SHARED);
+	seen = pgmq_ring_logs(ring);
+	ring_unlock(ring);
+	next_xid = pgmq_next_full_xid();
+	if (!pgmq_ring_logs_are_old(ring, next_xid))	/* stale: the next call sees it */
+		return;
+	PGMQ_FAILPOINT("renew-logs-begin");
+	ring_lock(ring, LW_EXCLUSIVE);
+	pgmq_ring_renew_logs(ring, &seen, next_xid);
+	ring_unlock(ring);
+	PGMQ_FAILPOINT("renew-logs-end");
+}
+
 /* ---- the worker ---- */
 
 /* The table has just been vacuumed. */
 void
 pgmq_xact_note_vacuum(XactQueue *queue)
 {
-	TransactionId newest_xid = pgmq_newest_xid();
-
+	pgmq_xact_renew_logs(queue);
 	PGMQ_FAILPOINT("note-vacuum-begin");
 	ring_lock(queue->ring, LW_EXCLUSIVE);
-	pgmq_ring_age_count_log(queue->ring, newest_xid);
 	queue->ring->n_dead = 0;
 	queue->ring->vacuumed_at = GetCurrentTimestamp();
 	ring_unlock(queue->ring);

@@ -40,8 +40,8 @@ pgmq_xact_watch(XactQueue *queue)
 }
 
 /* Join the waiters unless something became ready since the last watch. */
-static bool
-begin_sleep(XactQueue *queue, bool met_locked)
+bool
+pgmq_xact_begin_sleep(XactQueue *queue, bool met_locked)
 {
 	Ring	   *ring = queue->ring;
 	bool		is_quiet;
@@ -71,8 +71,8 @@ begin_sleep(XactQueue *queue, bool met_locked)
  * long to sleep otherwise: to the deadline, and for the first waiter at most
  * to the next moment a message becomes ready by itself.
  */
-static bool
-sleep_is_over(XactQueue *queue, TimestampTz deadline, TimestampTz *until)
+bool
+pgmq_xact_sleep_is_over(XactQueue *queue, TimestampTz deadline, TimestampTz *until)
 {
 	Ring	   *ring = queue->ring;
 	TimestampTz now = GetCurrentTimestamp();
@@ -119,9 +119,9 @@ pgmq_xact_sleep(XactQueue *queue, TimestampTz deadline, bool met_locked,
 {
 	TimestampTz until;
 
-	if (!begin_sleep(queue, met_locked))
+	if (!pgmq_xact_begin_sleep(queue, met_locked))
 		return;
-	while (!sleep_is_over(queue, deadline, &until))
+	while (!pgmq_xact_sleep_is_over(queue, deadline, &until))
 	{
 		long		timeout_ms = TIMESTAMP_IS_NOEND(until) ? 3600 * 1000L :
 			Min(TimestampDifferenceMilliseconds(GetCurrentTimestamp(), until),

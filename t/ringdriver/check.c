@@ -346,4 +346,5 @@ check_everything(void)
 		if (ring != NULL)
 			check_queue(&sim->queues[q], ring);
 	}
+	check_sleepers();
 }

@@ -103,7 +103,8 @@ typedef enum SimStep
 	STEP_LOOK,					/* has claimed, is to look at the pages */
 	STEP_GUARDED,				/* stands guard over a row */
 	STEP_SCAN,					/* scans a table into a ring */
-	STEP_SCANNED				/* has looked at a page of it */
+	STEP_SCANNED,				/* has looked at a page of it */
+	STEP_POLL					/* waits for a message, asleep or about to look */
 } SimStep;
 
 typedef enum RowWork
@@ -144,6 +145,13 @@ typedef struct SimSession
 	bool		with_groups;
 	int			n_scanned;
 	ScannedRow	scanned[SCAN_BLOCKS * ROWS_PER_BLOCK];
+
+	/* a blocking read, in STEP_POLL */
+	TimestampTz deadline;
+	bool		is_asleep;
+	bool		met_locked;		/* and so looks again by itself */
+	TimestampTz until;			/* sleeps until then, or its latch is set */
+	TimestampTz sleep_deadline;
 } SimSession;
 
 typedef struct SimPrepared
@@ -155,7 +163,7 @@ typedef struct SimPrepared
 /* What a session may do next. */
 typedef enum Operation
 {
-	OP_SEND, OP_READ, OP_EXTEND, OP_CHANGE, OP_COUNT, OP_TRUNCATE, OP_SAVEPOINT, N_OPERATIONS
+	OP_SEND, OP_READ, OP_EXTEND, OP_CHANGE, OP_COUNT, OP_TRUNCATE, OP_SAVEPOINT, OP_POLL, N_OPERATIONS
 } Operation;
 
 #define SIM_PREPARED 4
@@ -180,6 +188,7 @@ typedef struct Sim
 	int			max_sends;		/* by one operation */
 	int			end_percent;	/* of operations that a transaction ends before */
 	int			prepare_percent;	/* of transactions that are prepared */
+	int			query_percent;	/* of operations, after a query of the table */
 	int			decide_percent; /* of operations before which a prepared one ends */
 	int			n_paused;
 	int			n_operations;
@@ -188,6 +197,7 @@ typedef struct Sim
 	uint64		n_exact;		/* reads whose answer was known beforehand */
 	uint64		n_cold;
 	uint64		n_undone;
+	uint64		n_slept;
 } Sim;
 
 extern Sim *sim;
@@ -256,12 +266,22 @@ extern bool make_ready(SimQueue *queue, XactQueue *list, const ReadyCursor *curs
 extern void settle_all(SimQueue *queue, XactQueue *list);
 extern void settle_row(SimQueue *queue, XactQueue *list, int64 msg_id, const ItemPointerData *tid);
 extern void op_send(SimQueue *queue);
-extern void op_read(SimQueue *queue, bool is_pop);
+/* How a read ended. */
+typedef struct ReadEnd
+{
+	int			n_done;
+	bool		by_ring;		/* without the table */
+	bool		met_locked;
+} ReadEnd;
+
+extern bool is_to_be_had(const SimQueue *queue, const SimRow *row);
+extern ReadEnd op_read(SimQueue *queue, bool is_pop);
 extern void op_read_grouped(SimQueue *queue);
 extern void op_read_in_steps(SimQueue *queue);
 extern void op_extend(SimQueue *queue);
 extern void op_scan(SimQueue *queue);
 extern void op_count(SimQueue *queue);
+extern void op_query(SimQueue *queue);
 extern void next_step(void);
 extern bool delete_row(SimQueue *queue, XactQueue *list, SimRow *row);
 
@@ -280,6 +300,11 @@ extern void end_step(void);
 extern void touch(SimQueue *queue);
 extern void sim_write_leases(XactQueue *list, int *messages, int n);
 extern void sim_update_leases(XactQueue *list, int *messages, int n);
+
+/* sleepers.c: blocking reads */
+extern void op_poll(SimQueue *queue);
+extern void poll_step(void);
+extern void check_sleepers(void);
 
 /* check.c */
 extern void check_everything(void);

@@ -283,6 +283,7 @@ typedef struct Call
 	int			vt;
 	bool		is_pop;
 	bool		is_grouped;
+	bool		met_locked;
 	int			n_looked;
 	int			n_done;
 	int64		last_id;
@@ -383,6 +384,12 @@ expect(const SimQueue *queue, const SimRow *row)
 		phase_of(row->xmax) == PHASE_SUBABORTED || is_delete_undone(queue, row))
 		return EXPECT_MAYBE;
 	return EXPECT_YES;
+}
+
+bool
+is_to_be_had(const SimQueue *queue, const SimRow *row)
+{
+	return expect(queue, row) == EXPECT_YES;
 }
 
 static void
@@ -603,6 +610,9 @@ try_claim(int index)
 			call.n_done++;
 			break;
 		case LOOK_LOCKED:
+			call.met_locked = true;
+			pgmq_xact_refuse(index);
+			break;
 		case LOOK_INVISIBLE:
 			pgmq_xact_refuse(index);
 			break;
@@ -652,7 +662,7 @@ claim_in_order(ReadyCursor *cursor, const int *own, int n_own, int *next_own)
 }
 
 /* pgmq_am_claim() */
-void
+ReadEnd
 op_read(SimQueue *queue, bool is_pop)
 {
 	XactQueue  *list = list_queue(queue);
@@ -665,11 +675,11 @@ op_read(SimQueue *queue, bool is_pop)
 	int			n_own;
 
 	if (!pgmq_xact_queue_is_usable(list))
-		return;
+		return (ReadEnd) {0};
 	begin_call(queue, list, is_pop);
 	trace("%s %d", is_pop ? "pop" : "read", call.qty);
 	if (!make_ready(queue, list, &pgmq_ready_start))
-		return;
+		return (ReadEnd) {0};
 	note_expectations();
 	n_pauses = sim->n_pauses;
 	n_own = pgmq_xact_own_candidates(list, sim_now(), &own);
@@ -689,6 +699,7 @@ op_read(SimQueue *queue, bool is_pop)
 		return;					/* others ran before a load, and took what was expected */
 	/* What SQL is asked for lies behind the cursor, our own messages apart */
 	compare_call(has_enough() || needs_sql ? call.last_id : PG_INT64_MAX);
+	return (ReadEnd) {call.n_done, !needs_sql, call.met_locked};
 }
 
 /* The same with a pause between taking and looking. */
@@ -1035,6 +1046,17 @@ describe_difference(const SimQueue *queue)
 	return "none";
 }
 
+/* A query of the table, by an ordered scan: it takes nothing, but moves what has matured. */
+void
+op_query(SimQueue *queue)
+{
+	XactQueue  *list = list_queue(queue);
+
+	if (pgmq_xact_queue_is_usable(list) && make_ready(queue, list, &pgmq_ready_start))
+		pgmq_xact_mature(list, sim_now());
+	trace("query");
+}
+
 void
 op_count(SimQueue *queue)
 {
@@ -1130,6 +1152,9 @@ next_step(void)
 			break;
 		case STEP_SCANNED:
 			add_step();
+			break;
+		case STEP_POLL:
+			poll_step();
 			break;
 		case STEP_NONE:
 			break;

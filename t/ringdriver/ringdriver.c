@@ -37,11 +37,19 @@ make_sessions(void)
 static void
 choose_mix(void)
 {
-	static const int usual[N_OPERATIONS] = {34, 18, 8, 22, 4, 1, 13};
+	static const int usual[N_OPERATIONS] = {34, 18, 8, 22, 4, 1, 13, 10};
 	bool		is_usual = random_percent(50);
 
+	sim->query_percent = 3;
 	for (int i = 0; i < N_OPERATIONS; i++)
 		sim->mix[i] = is_usual ? usual[i] : 1 + random_below(2 * usual[i]);
+	if (random_percent(30))
+	{
+		/* Little to read, and many who wait for it */
+		sim->mix[OP_SEND] = 1 + random_below(6);
+		sim->mix[OP_POLL] = 10 + random_below(40);
+		sim->query_percent = random_below(60);
+	}
 	sim->max_sends = is_usual ? 4 : 1 + random_below(20);
 	sim->end_percent = is_usual ? 30 : 5 + random_below(50);
 	sim->prepare_percent = is_usual ? 8 : random_below(50);
@@ -73,6 +81,7 @@ begin_episode(uint64 seed)
 	sim->last_xid = FrozenTransactionId;
 	sim->xids[FrozenTransactionId] = (SimXid) {XID_COMMITTED, InvalidTransactionId, NOBODY, false};
 	make_sessions();
+	memset(&sim_procs, 0, sizeof(sim_procs));
 	pgmq_test_clock = 1000;
 	pgmq_ring_memory_kb = random_percent(50) ? 1 + random_below(3) : 1 + random_below(60);
 	pgmq_max_hot_queues = 1 + random_below(4);
@@ -119,6 +128,8 @@ work(SimQueue *queue)
 		op_scan(queue);
 	if (me()->step != STEP_NONE)
 		return;
+	if (random_percent(sim->query_percent))
+		op_query(queue);
 	switch (choose_operation())
 	{
 		case OP_SEND:
@@ -139,6 +150,9 @@ work(SimQueue *queue)
 			break;
 		case OP_TRUNCATE:
 			op_truncate(queue);
+			break;
+		case OP_POLL:
+			op_poll(queue);
 			break;
 		default:
 			op_savepoint();
@@ -238,7 +252,7 @@ end_episode(void)
 			 pgmq_shared->n_free, pgmq_shared->n_slots);
 }
 
-static uint64 totals[4];
+static uint64 totals[5];
 
 static void
 add_totals(void)
@@ -247,6 +261,7 @@ add_totals(void)
 	totals[1] += sim->n_exact;
 	totals[2] += sim->n_cold;
 	totals[3] += sim->n_undone;
+	totals[4] += sim->n_slept;
 }
 
 static void
@@ -293,6 +308,6 @@ ring_model(PG_FUNCTION_ARGS)
 	error_context_stack = context.previous;
 	MemoryContextDelete(sim_shared_context);
 	PG_RETURN_TEXT_P(cstring_to_text(psprintf("granted " UINT64_FORMAT ", compared calls " UINT64_FORMAT
-											  ", pool too small " UINT64_FORMAT ", undone " UINT64_FORMAT,
-											  totals[0], totals[1], totals[2], totals[3])));
+											  ", pool too small " UINT64_FORMAT ", undone " UINT64_FORMAT ", slept " UINT64_FORMAT,
+											  totals[0], totals[1], totals[2], totals[3], totals[4])));
 }

@@ -65,7 +65,7 @@ typedef struct SimProcs
 extern SimProcs sim_procs;
 
 #define ProcGlobal (&sim_procs)
-#define SetLatch(latch) ((*(latch))++)
+#define SetLatch(latch) (*(latch) = 1)
 
 /* ---- transactions ---- */
 
@@ -88,11 +88,12 @@ extern void sim_register_subxact(SubXactCallback callback, void *arg);
 #define GetCurrentSubTransactionId() ((SubTransactionId) sim_nest_level())
 #define LockAcquire(tag, mode, is_session, dont_wait) ((void) (tag), LOCKACQUIRE_OK)
 #define LockRelease(tag, mode, is_session) ((void) (tag), (void) true)
-#define ReadNextTransactionId sim_next_xid
+#define ReadNextFullTransactionId() FullTransactionIdFromU64(sim_next_xid())
 #define TransactionIdDidCommit sim_did_commit
 #define ForceSyncCommit() ((void) 0)
 #define RecoveryInProgress() false
 #define GetCurrentTimestamp() (pgmq_test_clock)
+#define pgmq_clock_real_time(t) (t)
 
 /* ---- others run ---- */
 
