@@ -38,7 +38,7 @@ sub failpoints
 # Points between which nothing durable happens: a crash at one is as good as at another
 sub memory_only
 {
-	return $_[0] =~ /^(?:ring|tree|pool|group|link-waiter|unlink-waiter)-/;
+	return $_[0] =~ /^(?:ring|tree|pool|cold|group|link-waiter|unlink-waiter)-/;
 }
 
 # Each: setup, stopped by nothing; steps; optionally also (another point that is armed),
@@ -126,6 +126,7 @@ COMMIT; \set ON_ERROR_STOP on
 			q{SELECT count(*) FROM pgmq.delete('{q}', (SELECT array_agg(i::bigint) FROM generate_series(501, 520) i))},
 			q{SELECT count(*) FROM pgmq.read('{q}', 60, 600)},
 			q{UPDATE pgmq.q_{q} SET message = '"new"' WHERE msg_id = 1100},
+			q{SELECT pgmq.delete('{q}', 100)},
 			$later,
 			q{SELECT count(*) FROM pgmq.read('{q}', 60, 5)} ] },
 		by_hand => { setup => [ $create, $send3, q{CREATE UNIQUE INDEX ON pgmq.q_{q} (msg_id)} ], steps => [
