@@ -21,7 +21,9 @@ if ($status != 0)
 
 # ---- sessions that can be stopped ----
 
+# Each has a time limit, for a query rather than for all
 my $holder = $node->background_psql('postgres');
+$holder->set_query_timer_restart;
 my ($n_locks, $n_marks) = (0, 0);
 my @sessions;
 
@@ -30,6 +32,7 @@ sub session
 	my $psql = $node->background_psql('postgres', on_error_stop => 0);
 	my $self = { psql => $psql, pid => $psql->query_safe('SELECT pg_backend_pid()') };
 
+	$psql->set_query_timer_restart;
 	push @sessions, $self;
 	return $self;
 }
@@ -756,8 +759,8 @@ queues_are_sound($node, ['sleepy']);
 
 # ---- asleep ----
 
-# Comes back without a message if nobody wakes it
-my $doze = q{SELECT msg_id FROM pgmq.%s('%s', 60, 1, 30, 100000)};
+# Comes back without a message if nobody wakes it; one that has met a lock looks again by itself
+my $doze = q{SELECT msg_id FROM pgmq.%s('%s', 60, 1, 30, 100)};
 
 sub sleeps
 {
