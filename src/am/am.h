@@ -22,6 +22,7 @@
 typedef struct RelationFacts
 {
 	Oid			relid;			/* key */
+	uint64		n_changes;		/* that were heard of */
 	bool		is_valid;
 	bool		is_hot;			/* stored by our access method */
 	bool		is_queue;		/* has a queue table's columns, as created */

@@ -173,14 +173,13 @@ is_active(const Trigger *trigger, int16 event)
 	return (trigger->tgtype & event) != 0 && trigger->tgenabled != TRIGGER_DISABLED;
 }
 
-/* Any trigger that fires for this event, a notification of inserts aside? */
+/* Any of these triggers that fires for this event, a notification of inserts aside? */
 static bool
-has_trigger(Relation rel, int16 event)
+fires_for(Relation rel, const TriggerDesc *triggers, int16 event)
 {
-	TriggerDesc *triggers = rel->trigdesc;
 	int			n_notifications = 0;
 
-	for (int i = 0; triggers != NULL && i < triggers->numtriggers; i++)
+	for (int i = 0; i < triggers->numtriggers; i++)
 	{
 		Trigger    *trigger = &triggers->triggers[i];
 
@@ -192,6 +191,23 @@ has_trigger(Relation rel, int16 event)
 		n_notifications++;
 	}
 	return false;
+}
+
+/*
+ * Any trigger of the table?  Catalogs are read for that, and so messages of others; one that
+ * tells of this relation has its entry rebuilt, and the triggers with it: they are copied.
+ */
+static bool
+has_trigger(Relation rel, int16 event)
+{
+	TriggerDesc *triggers = CopyTriggerDesc(rel->trigdesc);
+	bool		result;
+
+	if (triggers == NULL)
+		return false;
+	result = fires_for(rel, triggers, event);
+	FreeTriggerDesc(triggers);
+	return result;
 }
 
 /* Remember the table's notification trigger, has_trigger() having found no other. */
@@ -319,10 +335,13 @@ compute(Relation rel, RelationFacts *facts)
 		rel->rd_rel->relam == HEAP_TABLE_AM_OID &&
 		!has_trigger(rel, TRIGGER_TYPE_INSERT) &&
 		default_is(rel, facts->is_old_archive ? 4 : 5, true);
-	facts->is_valid = true;
 }
 
-/* The facts of an open relation; valid until the next relcache change. */
+/*
+ * The facts of an open relation; valid until the next relcache change.  One that is heard
+ * of while they are computed may concern what was looked at before it, so the next caller
+ * has them computed again.
+ */
 RelationFacts *
 pgmq_am_facts(Relation rel)
 {
@@ -332,10 +351,25 @@ pgmq_am_facts(Relation rel)
 
 	facts = hash_search(facts_cache, &relid, HASH_ENTER, &found);
 	if (!found)
+	{
 		facts->is_valid = false;
-	while (!facts->is_valid)
+		facts->n_changes = 0;
+	}
+	if (!facts->is_valid)
+	{
+		uint64		n_changes = facts->n_changes;
+
 		compute(rel, facts);
+		facts->is_valid = facts->n_changes == n_changes;
+	}
 	return facts;
+}
+
+static void
+note_change(RelationFacts *facts)
+{
+	facts->is_valid = false;
+	facts->n_changes++;
 }
 
 static void
@@ -348,12 +382,12 @@ relcache_callback(Datum arg, Oid relid)
 	{
 		facts = hash_search(facts_cache, &relid, HASH_FIND, NULL);
 		if (facts != NULL)
-			facts->is_valid = false;
+			note_change(facts);
 		return;
 	}
 	hash_seq_init(&status, facts_cache);
 	while ((facts = hash_seq_search(&status)) != NULL)
-		facts->is_valid = false;
+		note_change(facts);
 }
 
 /* A function changed: perhaps what the notification trigger calls. */
