@@ -222,6 +222,7 @@ extern void pgmq_am_restore_lease(Relation rel, const ItemPointerData *tid,
 extern bool pgmq_am_ready_ring(Relation rel, XactQueue *queue,
 							   const ReadyCursor *cursor, TimestampTz now);
 extern bool pgmq_am_build_ring(Relation rel, XactQueue *queue);
+extern int	pgmq_am_compare_ids(const void *a, const void *b);
 extern bool pgmq_am_ready_ids(Relation rel, const int64 *ids, int n);
 extern void pgmq_am_take_back_leases(Relation rel);
 extern void pgmq_am_settle_all(Relation rel, XactQueue *queue);

@@ -199,15 +199,6 @@ pgmq_claim_begin_matching(ClaimState *state)
 	filter_own(state);
 }
 
-static int
-compare_ids(const void *a, const void *b)
-{
-	int64		id_a = *(const int64 *) a;
-	int64		id_b = *(const int64 *) b;
-
-	return id_a < id_b ? -1 : id_a > id_b;
-}
-
 static void
 try_id(ClaimState *state, int64 msg_id)
 {
@@ -232,7 +223,7 @@ try_late_arrivals(ClaimState *state)
 	if (n < 0)
 		state->cursor = filter->looked = pgmq_ready_start;
 	else
-		qsort(ids, n, sizeof(int64), compare_ids);
+		qsort(ids, n, sizeof(int64), pgmq_am_compare_ids);
 	for (int i = 0; i < n; i++)
 	{
 		if (ids[i] > filter->looked.msg_id || (i > 0 && ids[i] == ids[i - 1]))

@@ -136,8 +136,9 @@ scan_row(TableScan *scan, HeapTuple tuple, Buffer buffer, ScannedRow *row)
 	return has_msg_id;
 }
 
-static int
-compare_ids(const void *a, const void *b)
+/* For qsort and bsearch of ids in ascending order. */
+int
+pgmq_am_compare_ids(const void *a, const void *b)
 {
 	int64		id_a = *(const int64 *) a;
 	int64		id_b = *(const int64 *) b;
@@ -149,7 +150,7 @@ static bool
 is_wanted(const WantedIds *wanted, int64 msg_id)
 {
 	return wanted->n == 0 ||
-		bsearch(&msg_id, wanted->ids, wanted->n, sizeof(int64), compare_ids) != NULL;
+		bsearch(&msg_id, wanted->ids, wanted->n, sizeof(int64), pgmq_am_compare_ids) != NULL;
 }
 
 /*
@@ -601,7 +602,7 @@ pgmq_am_ready_ids(Relation rel, const int64 *ids, int n)
 	memcpy(unknown, ids, n * sizeof(int64));
 	wanted.ids = unknown;
 	wanted.n = pgmq_xact_unknown_ids(queue, unknown, n);
-	qsort(unknown, wanted.n, sizeof(int64), compare_ids);
+	qsort(unknown, wanted.n, sizeof(int64), pgmq_am_compare_ids);
 	if (wanted.n > 0)
 		load_ids(rel, queue, &wanted);
 	pfree(unknown);

@@ -312,15 +312,6 @@ pgmq_archive_batch(PG_FUNCTION_ARGS)
 
 /* ---- set_vt ---- */
 
-static int
-compare_ids(const void *a, const void *b)
-{
-	int64		id_a = *(const int64 *) a;
-	int64		id_b = *(const int64 *) b;
-
-	return id_a < id_b ? -1 : (id_a > id_b ? 1 : 0);
-}
-
 /* Each id once, ascending: an UPDATE touches a row once. */
 static void
 sort_unique(IdList *list)
@@ -329,7 +320,7 @@ sort_unique(IdList *list)
 
 	if (list->n < 2)
 		return;
-	qsort(list->ids, list->n, sizeof(int64), compare_ids);
+	qsort(list->ids, list->n, sizeof(int64), pgmq_am_compare_ids);
 	for (int i = 0; i < list->n; i++)
 		if (i == 0 || list->ids[i] != list->ids[n - 1])
 			list->ids[n++] = list->ids[i];

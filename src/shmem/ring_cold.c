@@ -351,17 +351,18 @@ static bool
 holds_any(const ColdRange *range, const int64 *ids, int n)
 {
 	int			low = 0;
+	int			end = n;
 
-	while (low < n)
+	while (low < end)
 	{
-		int			middle = low + (n - low) / 2;
+		int			middle = low + (end - low) / 2;
 
 		if (ids[middle] < range->min_id)
 			low = middle + 1;
 		else
-			n = middle;
+			end = middle;
 	}
-	return ids[n] <= range->max_id;
+	return low < n && ids[low] <= range->max_id;
 }
 
 /*
