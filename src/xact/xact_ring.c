@@ -221,7 +221,27 @@ pgmq_xact_find_begin(XactQueue *queue, const int64 *ids, int n, BlockRange *rang
 }
 
 /*
- * Which of these ids have no slot, while there are cold messages?  Those are moved to the
+ * Has this id a slot of a row that stays?  One that is being deleted may have a successor
+ * with its id, and that be cold.
+ */
+static bool
+is_at_hand(const Ring *ring, int64 msg_id)
+{
+	uint32		slot = pgmq_tree_next(ring, TREE_BY_ID, msg_id, 0);
+
+	while (slot != 0 && ring_slot(slot)->msg_id == msg_id)
+	{
+		SlotState	state = (SlotState) ring_slot(slot)->state;
+
+		if (state != SLOT_DELETING && state != SLOT_LIMBO)
+			return true;
+		slot = pgmq_tree_next(ring, TREE_BY_ID, msg_id, slot);
+	}
+	return false;
+}
+
+/*
+ * Which of these ids are not at hand, while there are cold messages?  Those are moved to the
  * front; returns how many.  What becomes cold from now on, pgmq_xact_may_be_cold() tells.
  */
 int
@@ -240,7 +260,7 @@ pgmq_xact_unknown_ids(XactQueue *queue, int64 *ids, int n)
 		if (!ring->has_cold)
 			batch_end = done = n;
 		for (; done < batch_end; done++)
-			if (pgmq_ring_lookup(ring, ids[done], NULL) == 0)
+			if (!is_at_hand(ring, ids[done]))
 				ids[n_unknown++] = ids[done];
 		ring_unlock(ring);
 	}

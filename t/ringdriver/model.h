@@ -189,6 +189,9 @@ typedef struct Sim
 	int			end_percent;	/* of operations that a transaction ends before */
 	int			prepare_percent;	/* of transactions that are prepared */
 	int			query_percent;	/* of operations, after a query of the table */
+	int			max_vt;
+	int			scan_percent;	/* of operations before which a scan in steps may begin */
+	int			linger_percent; /* of steps that a session in the middle of something leaves out */
 	int			decide_percent; /* of operations before which a prepared one ends */
 	int			n_paused;
 	int			n_operations;

@@ -431,7 +431,7 @@ begin_call(SimQueue *queue, XactQueue *list, bool is_pop)
 	call.queue = queue;
 	call.list = list;
 	call.qty = random_percent(20) ? MAX_QTY * 10 : 1 + random_below(MAX_QTY);
-	call.vt = random_percent(25) ? 0 : random_below(60);
+	call.vt = random_percent(25) ? 0 : random_below(sim->max_vt);
 	call.is_pop = is_pop;
 	call.last_id = PG_INT64_MIN;
 }
@@ -1031,7 +1031,7 @@ op_extend(SimQueue *queue)
 			if (is_busy(queue, row, false))
 				fail("message " INT64_FORMAT " is extended while another takes its lock", row->msg_id);
 			lease = *my_lease(row);
-			lease.visible_at = sim_now() + random_below(100) - 10;
+			lease.visible_at = sim_now() + (random_percent(30) ? 0 : random_below(2 * sim->max_vt));
 			pgmq_xact_set_lease(message, &lease, true);
 			log_lease(row);
 			row->holder = sim_number;

@@ -50,6 +50,10 @@ choose_mix(void)
 		sim->mix[OP_POLL] = 10 + random_below(40);
 		sim->query_percent = random_below(60);
 	}
+	/* Half of the time: what a scan looked at is old when it tells the ring */
+	sim->scan_percent = random_percent(50) ? 20 : random_below(80);
+	sim->linger_percent = random_percent(50) ? 0 : random_below(90);
+	sim->max_vt = random_percent(50) ? 60 : 1 + random_below(1000);
 	sim->max_sends = is_usual ? 4 : 1 + random_below(20);
 	sim->end_percent = is_usual ? 30 : 5 + random_below(50);
 	sim->prepare_percent = is_usual ? 8 : random_below(50);
@@ -124,7 +128,7 @@ static void
 work(SimQueue *queue)
 {
 	/* Before a call scans the table at one go, if it must be */
-	if (random_percent(20))
+	if (random_percent(sim->scan_percent))
 		op_scan(queue);
 	if (me()->step != STEP_NONE)
 		return;
@@ -200,6 +204,8 @@ one_operation(void)
 		end_step();
 	else if (s->step != STEP_NONE)
 	{
+		if (random_percent(sim->linger_percent))
+			return;
 		if (!random_percent(6))
 			next_step();
 		else if (s->nest_level > 1)
