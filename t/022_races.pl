@@ -700,6 +700,30 @@ ask($c, 'COMMIT');
 queues_are_sound($node, ['crowded']);
 $node->safe_psql('postgres', q{SELECT pgmq.drop_queue('crowd')});
 
+# A brings in what had no room, without its groups, for nobody has asked for them; B does so meanwhile
+$node->safe_psql('postgres', q{SELECT pgmq.create('ungrouped')});
+$node->safe_psql('postgres', q{SELECT count(*) FROM pgmq.send_batch('ungrouped', (SELECT array_agg(to_jsonb(i)) FROM generate_series(1, 6000) i),
+	(SELECT array_agg(jsonb_build_object('x-pgmq-group', i % 2)) FROM generate_series(1, 6000) i))});
+$node->safe_psql('postgres', q{
+	SET pgmq.failpoint = 'build-begin=error';
+	DO $$
+	BEGIN
+		LOOP
+			BEGIN
+				EXIT WHEN (SELECT count(*) FROM pgmq.pop('ungrouped')) = 0;
+			EXCEPTION WHEN OTHERS THEN
+				EXIT;
+			END;
+		END LOOP;
+	END $$});
+my $left = $node->safe_psql('postgres', 'SELECT min(msg_id) FROM pgmq.q_ungrouped');
+stop_at($a, 'build-add-begin', "SELECT $ids FROM pgmq.read('ungrouped', 60, 1)");
+stop_at($b, 'keep-groups-end', "SELECT $ids FROM pgmq.read_grouped('ungrouped', 60, 3)");
+is(go_on($a), $left, 'a message is read that had no room');
+is(go_on($b), join(' ', $left + 1, $left + 3, $left + 5), 'and others of another group');
+queues_are_sound($node, ['ungrouped']);
+$node->safe_psql('postgres', q{SELECT pgmq.drop_queue('ungrouped')});
+
 # Nor that B inserts a row with the id and in the place of one whose prepared send was rolled back:
 # what the ring takes for undecided then is B's
 $node->safe_psql('postgres', q{SELECT pgmq.create('reused'), pgmq.send('reused', '1')});

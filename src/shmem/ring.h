@@ -358,6 +358,7 @@ extern uint32 pgmq_tree_next_member(uint32 group, int64 after, uint32 slot);
 /* ring_group.c */
 extern bool pgmq_group_join(Ring *ring, uint32 *chain, uint32 slot, uint64 hash);
 extern bool pgmq_group_leave(Ring *ring, uint32 slot);
+extern bool pgmq_group_correct(Ring *ring, uint32 *chain, uint32 slot, uint64 hash);
 extern void pgmq_group_update(Ring *ring, uint32 slot);
 extern uint32 pgmq_group_find(const Ring *ring, uint64 hash);
 extern uint64 pgmq_group_hash(uint32 group);

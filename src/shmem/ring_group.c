@@ -152,3 +152,17 @@ pgmq_group_leave(Ring *ring, uint32 slot)
 	PGMQ_CRASHPOINT("group-leave-end");
 	return ring->counts[TREE_HEADS] > n_heads;
 }
+
+/*
+ * pgmq_group_join() for one whose row is known just now: its slot may be that of an earlier
+ * row with this msg_id and TID, which was not settled yet, and in that one's group.
+ */
+bool
+pgmq_group_correct(Ring *ring, uint32 *chain, uint32 slot, uint64 hash)
+{
+	uint32		group = ring_slot(slot)->group;
+
+	if (group != 0 && pgmq_group_hash(group) != hash)
+		(void) pgmq_group_leave(ring, slot);
+	return pgmq_group_join(ring, chain, slot, hash);
+}

@@ -155,7 +155,7 @@ pgmq_ring_publish(Ring *ring, uint32 *chain, int64 msg_id,
 	}
 	else
 	{
-		if (!pgmq_group_join(ring, chain, slot, group_hash))
+		if (!pgmq_group_correct(ring, chain, slot, group_hash))
 			pgmq_cold_note_groupless(ring, slot, now);
 		PGMQ_CRASHPOINT("ring-publish-known");
 		return slot;

@@ -59,7 +59,8 @@ pgmq_xact_keeps_groups(XactQueue *queue)
 
 /*
  * Have the ring keep groups from now on.  Only rows know their groups, so the
- * table must be scanned once more; what the ring has stays.
+ * table must be scanned once more; what the ring has stays.  A scan under way, of
+ * whatever kind, has not asked the rows.
  */
 void
 pgmq_xact_keep_groups(XactQueue *queue)
@@ -73,7 +74,7 @@ pgmq_xact_keep_groups(XactQueue *queue)
 	if (!ring->is_grouped)
 	{
 		ring->is_grouped = true;
-		ring->must_rescan = ring->phase == RING_BUILDING;
+		ring->must_rescan = ring->builder >= 0;
 		if (ring->phase == RING_COMPLETE)
 			ring->phase = RING_INCOMPLETE;
 	}
@@ -681,7 +682,7 @@ pgmq_xact_settle(XactQueue *queue, const SlotCopy *copy, const ScannedRow *row)
 		{
 			ring_slot(slot)->read_ct = row->read_ct;
 			ring_slot(slot)->visible_at = row->visible_at;
-			if (!pgmq_group_join(ring, &chain, slot, row->group_hash))
+			if (!pgmq_group_correct(ring, &chain, slot, row->group_hash))
 				pgmq_cold_note_groupless(ring, slot, now);
 			if (TransactionIdIsValid(row->undecided))
 				pgmq_ring_to_limbo(ring, slot, row->undecided, row->is_insert);

@@ -276,7 +276,7 @@ check_hint(const SimQueue *queue, const Ring *ring, const RingSlot *s, const Sim
 			 s->msg_id, s->visible_at, lease->visible_at);
 	if (ring->is_grouped && !ring->must_rescan && !ring->has_cold &&
 		(s->group == 0 || pgmq_group_hash(s->group) != row->group_hash))
-		fail("message " INT64_FORMAT " is in the wrong group", s->msg_id);
+		fail("in the wrong group (" UINT64_FORMAT ", not " UINT64_FORMAT ") is message " INT64_FORMAT ", %s", s->group ? pgmq_group_hash(s->group) : 0, row->group_hash, s->msg_id, describe_row(queue, row));
 }
 
 /* R3, and that no (msg_id, TID) is there twice. */
