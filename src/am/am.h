@@ -166,8 +166,8 @@ extern void pgmq_am_wait_for(const ClaimOwner *owner);
 extern void pgmq_am_pause(void);
 extern TM_Result pgmq_am_delete_tid(Relation rel, ItemPointer tid, CommandId cid,
 									Snapshot crosscheck, bool wait,
-									bool must_recheck, TM_FailureData *tmfd,
-									bool changing_partition, Row *row);
+									TM_FailureData *tmfd, bool changing_partition);
+extern TM_Result pgmq_am_delete_known(Relation rel, ItemPointer tid, int64 msg_id, Row *row);
 extern TM_Result pgmq_am_update_tid(Relation rel, ItemPointer otid,
 									HeapTuple tuple, CommandId cid,
 									Snapshot crosscheck, bool wait,

@@ -103,7 +103,6 @@ delete_ref(Relation rel, XactQueue *queue, const MessageRef *ref, RowSink sink,
 	Row			row;
 	Lease		lease;
 	const Lease *own;
-	TM_FailureData tmfd;
 	TM_Result	result;
 
 	switch (pgmq_am_look(rel, &tid, ref->msg_id, false, &row))
@@ -116,10 +115,8 @@ delete_ref(Relation rel, XactQueue *queue, const MessageRef *ref, RowSink sink,
 			break;
 	}
 	row.tuple = NULL;
-	own = own_lease(queue, &tid, &lease);
-	result = pgmq_am_delete_tid(rel, &tid, GetCurrentCommandId(true),
-								InvalidSnapshot, true, false, &tmfd, false,
-								sink ? &row : NULL);
+	own = sink != NULL ? own_lease(queue, &tid, &lease) : NULL;
+	result = pgmq_am_delete_known(rel, &tid, ref->msg_id, sink ? &row : NULL);
 	switch (result)
 	{
 		case TM_Ok:

@@ -60,10 +60,8 @@ pop_row(ClaimState *state, int message, Row *row)
 	XactMessage *m = pgmq_xact_message(message);
 	ItemPointerData tid = m->tid;
 	Lease		lease = current_lease(m, row);
-	TM_FailureData tmfd;
 
-	if (pgmq_am_delete_tid(state->rel, &tid, GetCurrentCommandId(true),
-						   InvalidSnapshot, true, false, &tmfd, false, NULL) != TM_Ok)
+	if (pgmq_am_delete_known(state->rel, &tid, m->msg_id, NULL) != TM_Ok)
 		elog(ERROR, "could not delete a claimed message");
 	state->request->sink(state->request->sink_state, row->tuple, &lease);
 }

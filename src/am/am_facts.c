@@ -28,6 +28,7 @@
 #include "utils/syscache.h"
 
 static HTAB *facts_cache = NULL;
+static RelationFacts *last_facts = NULL;	/* asked for last; entries stay where they are */
 
 typedef struct ColumnShape
 {
@@ -349,7 +350,10 @@ pgmq_am_facts(Relation rel)
 	RelationFacts *facts;
 	bool		found;
 
+	if (last_facts != NULL && last_facts->relid == relid && last_facts->is_valid)
+		return last_facts;
 	facts = hash_search(facts_cache, &relid, HASH_ENTER, &found);
+	last_facts = facts;
 	if (!found)
 	{
 		facts->is_valid = false;

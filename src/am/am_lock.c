@@ -220,8 +220,23 @@ typedef struct RowChange
 	bool		is_locked;		/* we have taken it, before the change */
 	bool		has_waited;		/* for the row's inserter */
 	bool		is_guarded;		/* out */
+	bool		is_known;		/* msg_id, by the caller */
+	int64		msg_id;
 	RowLine		line;
 } RowChange;
+
+/* Learn from the row itself; false if there is none to speak of. */
+static bool
+ask_row(RowChange *change)
+{
+	bool		is_ours;
+
+	if (!fetch_msg_id(change->rel, change->tid, &change->msg_id, &is_ours))
+		return false;
+	if (!change->is_locked)
+		change->was_ours = is_ours;
+	return true;
+}
 
 /*
  * Guard the row of a change.  TM_Ok: the guard stands, or the row needs none.
@@ -229,27 +244,28 @@ typedef struct RowChange
 static TM_Result
 begin_change(RowChange *change, TM_FailureData *tmfd)
 {
-	int64		msg_id;
-	bool		is_ours;
+	bool		is_outdated;
+	bool		may_come_late;
 
 	change->is_guarded = false;
-	if (change->queue == NULL ||
-		!fetch_msg_id(change->rel, change->tid, &msg_id, &is_ours))
+	if (change->queue == NULL || (!change->is_known && !ask_row(change)))
 		return TM_Ok;
-	if (!change->is_locked)
-		change->was_ours = is_ours;
-	if (!guard_row(change->rel, change->queue, change->tid, msg_id,
+	if (!guard_row(change->rel, change->queue, change->tid, change->msg_id,
 				   change->mode, change->wait ? LockWaitBlock : LockWaitSkip, &change->line))
 		return TM_BeingModified;
-	if (pgmq_xact_guard()->is_newer && !change->was_ours &&
-		(change->must_recheck || IsolationUsesXactSnapshot()))
+	is_outdated = pgmq_xact_guard()->is_newer &&
+		(change->must_recheck || IsolationUsesXactSnapshot());
+	may_come_late = !pgmq_xact_guard()->is_published && !pgmq_xact_guard()->is_own &&
+		change->queue->ring != NULL && !change->has_waited;
+	if (change->is_known && (is_outdated || may_come_late))
+		(void) ask_row(change);
+	if (is_outdated && !change->was_ours)
 	{
 		pgmq_xact_guard_end(false);
 		say_updated_in_place(change->tid, tmfd);
 		return TM_Updated;
 	}
-	if (!pgmq_xact_guard()->is_published && !pgmq_xact_guard()->is_own &&
-		change->queue->ring != NULL && !change->has_waited)
+	if (may_come_late)
 	{
 		pgmq_xact_guard_end(false);
 		if (change->wait && !change->was_ours && !change->is_locked)
@@ -259,7 +275,7 @@ begin_change(RowChange *change, TM_FailureData *tmfd)
 		}
 		wait_for_inserter(change->rel, change->tid);
 		/* Into its group, where it keeps others back until our change commits */
-		pgmq_am_settle_row(change->rel, change->queue, msg_id, change->tid);
+		pgmq_am_settle_row(change->rel, change->queue, change->msg_id, change->tid);
 		change->has_waited = true;
 		return begin_change(change, tmfd);
 	}
@@ -297,37 +313,60 @@ wait_for_row(RowChange *change, TM_Result result, LockTupleMode mode, XLTW_Oper 
 }
 
 /*
- * Delete the row at tid; see table_tuple_delete.  With row not NULL, also
- * copies it, as it is once nobody can claim it any more.
+ * Delete the row of a change.  With row not NULL, also copies it, as it is once nobody can
+ * claim it any more.
  */
-TM_Result
-pgmq_am_delete_tid(Relation rel, ItemPointer tid, CommandId cid,
-				   Snapshot crosscheck, bool wait, bool must_recheck,
-				   TM_FailureData *tmfd, bool changing_partition, Row *row)
+static TM_Result
+delete_row(RowChange *change, CommandId cid, Snapshot crosscheck, bool changing_partition,
+		   TM_FailureData *tmfd, Row *row)
 {
-	RowChange	change = {rel, pgmq_xact_queue(rel), tid, LockTupleExclusive, wait, must_recheck};
 	TM_Result	result;
 
 	do
 	{
-		result = begin_change(&change, tmfd);
+		result = begin_change(change, tmfd);
 		if (result != TM_Ok)
 			break;
-		if (row != NULL && change.is_guarded)
-			(void) pgmq_am_look(rel, tid, pgmq_xact_guard()->msg_id, true, row);
+		if (row != NULL && change->is_guarded)
+			(void) pgmq_am_look(change->rel, change->tid, change->msg_id, true, row);
 		do
 		{
 			PGMQ_FAILPOINT("delete-heap-before");
-			result = heap_delete(rel, tid, cid, crosscheck,
-								 wait && (!change.is_guarded || change.is_locked),
+			result = heap_delete(change->rel, change->tid, cid, crosscheck,
+								 change->wait && (!change->is_guarded || change->is_locked),
 								 tmfd, changing_partition);
 			PGMQ_FAILPOINT("delete-heap-after");
-		} while (lock_to_delete(&change, result));
-		if (change.is_guarded)
+		} while (lock_to_delete(change, result));
+		if (change->is_guarded)
 			pgmq_xact_guard_end(result == TM_Ok);
-	} while (wait_for_row(&change, result, LockTupleExclusive, XLTW_Delete));
-	pgmq_am_leave_line(&change.line);
+	} while (wait_for_row(change, result, LockTupleExclusive, XLTW_Delete));
+	pgmq_am_leave_line(&change->line);
 	return result;
+}
+
+/* Delete the row at tid; see table_tuple_delete. */
+TM_Result
+pgmq_am_delete_tid(Relation rel, ItemPointer tid, CommandId cid, Snapshot crosscheck,
+				   bool wait, TM_FailureData *tmfd, bool changing_partition)
+{
+	RowChange	change = {rel, pgmq_xact_queue(rel), tid, LockTupleExclusive, wait,
+	.must_recheck = true};
+
+	return delete_row(&change, cid, crosscheck, changing_partition, tmfd, NULL);
+}
+
+/*
+ * Delete the row of a message, which this transaction has seen live, waiting for whoever
+ * holds it; with row not NULL, also copies it.
+ */
+TM_Result
+pgmq_am_delete_known(Relation rel, ItemPointer tid, int64 msg_id, Row *row)
+{
+	RowChange	change = {rel, pgmq_xact_queue(rel), tid, LockTupleExclusive,
+	.wait = true,.is_known = true,.msg_id = msg_id};
+	TM_FailureData tmfd;
+
+	return delete_row(&change, GetCurrentCommandId(true), InvalidSnapshot, false, &tmfd, row);
 }
 
 /* Is a column the same in both rows?  By its bytes, as the heap compares. */

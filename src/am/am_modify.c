@@ -165,8 +165,7 @@ pgmq_am_tuple_delete(Relation rel, ItemPointer tid, CommandId cid,
 					 Snapshot snapshot, Snapshot crosscheck, bool wait,
 					 TM_FailureData *tmfd, bool changing_partition)
 {
-	return pgmq_am_delete_tid(rel, tid, cid, crosscheck, wait, true, tmfd,
-							  changing_partition, NULL);
+	return pgmq_am_delete_tid(rel, tid, cid, crosscheck, wait, tmfd, changing_partition);
 }
 
 TM_Result

@@ -390,8 +390,15 @@ extern void pgmq_ring_doubt(Ring *ring, uint32 slot);
 extern TimestampTz pgmq_ring_next_event(const Ring *ring);
 
 /* ring_bulk.c */
+typedef struct SlotLease
+{
+	uint32		slot;
+	int32		read_ct;
+	TimestampTz visible_at;
+} SlotLease;
 extern int	pgmq_ring_publish_run(Ring *ring, uint32 *chain, const ScannedRow *rows,
 								  int n, TimestampTz now);
+extern int	pgmq_ring_lease_run(Ring *ring, const SlotLease *leases, int n, TimestampTz now);
 
 /* ring_cold.c */
 extern void pgmq_cold_reset(Ring *ring);

@@ -1,11 +1,12 @@
 /*
  * ring_bulk.c
- *	  Many messages at a time enter a ring that is being built.
+ *	  Many messages at a time enter a ring, or are leased.
  *
  * A scan of the table meets rows in the order in which they were written, which is mostly
- * that of their msg_id: page after page their slots belong to one place of BY_ID, and of
- * READY or WAITING, where nothing else is.  Such a run is found, and linked, as one.  The
- * result is the same, slot by slot, as of one pgmq_ring_publish() after the other.
+ * that of their msg_id, and so does a batch that is sent: their slots belong to one place of
+ * BY_ID, and of READY or WAITING, where nothing else is.  Such a run is found, and linked, as
+ * one; and so are leases of one call, which end at the same time.  The result is the same,
+ * slot by slot, as of one pgmq_ring_publish() or pgmq_ring_lease() after the other.
  *
  * Called under the ring's L4, exclusively.  What is not the usual case is left to the caller.
  */
@@ -123,4 +124,39 @@ pgmq_ring_publish_run(Ring *ring, uint32 *chain, const ScannedRow *rows, int n,
 		pg_atomic_write_u64(&ring->high_id, (uint64) rows[run.n - 1].msg_id);
 	PGMQ_CRASHPOINT("ring-publish-run-end");
 	return run.n;
+}
+
+/*
+ * The owner's leases are committed: what pgmq_ring_lease() does with one after the other, at
+ * most RING_BATCH_SLOTS; returns how many are ready.
+ */
+int
+pgmq_ring_lease_run(Ring *ring, const SlotLease *leases, int n, TimestampTz now)
+{
+	uint32		waiting[RING_BATCH_SLOTS];
+	int			n_waiting = 0;
+	int			n_ready = 0;
+
+	PGMQ_CRASHPOINT("ring-lease-run-begin");
+	for (int i = 0; i < n; i++)
+	{
+		uint32		slot = leases[i].slot;
+
+		if (leases[i].visible_at > now && ring_slot(slot)->group == 0)
+		{
+			pgmq_slot_lease(ring, slot, leases[i].read_ct, leases[i].visible_at);
+			ring_slot(slot)->state = SLOT_WAITING;
+			waiting[n_waiting++] = slot;
+			continue;
+		}
+		pgmq_ring_lease(ring, slot, leases[i].read_ct, leases[i].visible_at, now);
+		n_ready += ring_slot(slot)->state == SLOT_READY;
+	}
+	if (n_waiting > 0)
+	{
+		sort_waiting(waiting, n_waiting);
+		pgmq_tree_insert_run(ring, TREE_WAITING, waiting, n_waiting);
+	}
+	PGMQ_CRASHPOINT("ring-lease-run-end");
+	return n_ready;
 }

@@ -111,6 +111,8 @@ pgmq_slot_init(const Ring *ring, uint32 slot, int64 msg_id, const ItemPointerDat
 	s->u.o.lease_seq = ring->lease_seq;
 }
 
+extern void pgmq_slot_lease(Ring *ring, uint32 slot, int32 read_ct, TimestampTz visible_at);
+
 extern Size pgmq_ring_directory_size(void);
 extern void pgmq_ring_directory_init(void);
 

@@ -249,6 +249,20 @@ pgmq_ring_settle(Ring *ring, uint32 slot, TimestampTz now)
 	PGMQ_CRASHPOINT("ring-settle-end");
 }
 
+/* The values of a lease, for a slot that is in no tree from now on. */
+void
+pgmq_slot_lease(Ring *ring, uint32 slot, int32 read_ct, TimestampTz visible_at)
+{
+	RingSlot   *s = ring_slot(slot);
+
+	leave_tree(ring, slot);
+	leave_limbo(ring, slot);
+	s->read_ct = read_ct;
+	s->visible_at = visible_at;
+	s->u.o.lease_seq = ++ring->lease_seq;
+	clear_doubt(ring, s);
+}
+
 /* The owner's lease is committed: CLAIMED becomes WAITING (or READY). */
 void
 pgmq_ring_lease(Ring *ring, uint32 slot, int32 read_ct, TimestampTz visible_at,
@@ -257,12 +271,7 @@ pgmq_ring_lease(Ring *ring, uint32 slot, int32 read_ct, TimestampTz visible_at,
 	RingSlot   *s = ring_slot(slot);
 
 	PGMQ_CRASHPOINT("ring-lease-begin");
-	leave_tree(ring, slot);
-	leave_limbo(ring, slot);
-	s->read_ct = read_ct;
-	s->visible_at = visible_at;
-	s->u.o.lease_seq = ++ring->lease_seq;
-	clear_doubt(ring, s);
+	pgmq_slot_lease(ring, slot, read_ct, visible_at);
 	place(ring, slot, now);
 	if (s->state == SLOT_READY)
 		ring->ready_seq++;

@@ -717,10 +717,10 @@ pgmq_xact_hold_to_delete(Ring *ring, XactMessage *message)
 }
 
 /*
- * Record that we deleted the guarded row; holds its slot, if it has one by
- * now.
+ * Record that we deleted the guarded row.  Returns the message whose slot is to be held, if
+ * there is one by now, or NULL.
  */
-static void
+static XactMessage *
 note_delete(const RowGuard *guard)
 {
 	XactQueue  *queue = guard->queue;
@@ -733,11 +733,11 @@ note_delete(const RowGuard *guard)
 	if (index < 0)
 	{
 		if (queue->must_rebuild)
-			return;
+			return NULL;
 		if (queue->is_collapsed || queue->n_messages >= XACT_MAX_MESSAGES)
 		{
 			queue->is_collapsed = true;
-			return;
+			return NULL;
 		}
 		index = pgmq_xact_add_message(queue, &guard->tid, guard->msg_id);
 	}
@@ -751,44 +751,55 @@ note_delete(const RowGuard *guard)
 	message->flags |= MSG_DELETED;
 
 	/* A load may have seen a row of our own coming: it stays LIMBO. */
-	if (queue->ring != NULL && (message->flags & MSG_SENT) == 0)
-	{
-		pgmq_xact_publish_owner();
-		PGMQ_FAILPOINT("note-delete-begin");
-		ring_lock(queue->ring, LW_EXCLUSIVE);
-		pgmq_xact_hold_to_delete(queue->ring, message);
-		PGMQ_CRASHPOINT("note-delete-held");
-		ring_unlock(queue->ring);
-		PGMQ_FAILPOINT("note-delete-end");
-	}
+	if (queue->ring == NULL || (message->flags & MSG_SENT) != 0)
+		return NULL;
+	pgmq_xact_publish_owner();
+	return message;
 }
 
 /*
- * Lower the count of the guarded slot, if it is still there.  Who has passed over a ready
- * message because of the guard must not fall asleep over it, as over a claim that is refused:
- * it looks again, and meets the row's lock, or none.
+ * Lower the count of the guarded slot, if it is still there; 0 if that is not known.  Who
+ * has passed over a ready message because of the guard must not fall asleep over it, as over
+ * a claim that is refused: it looks again, and meets the row's lock, or none.  Caller holds
+ * L4.
  */
 static void
-lower_lockers(const RowGuard *guard)
+lower_lockers(Ring *ring, RowGuard *guard, uint32 slot, WakeList *wake)
 {
-	Ring	   *ring = guard->queue->ring;
-	WakeList	wake;
-	uint32		slot;
-
-	if (ring == NULL || !guard->has_slot)
-		return;
-	wake.n = 0;
-	PGMQ_WAITPOINT("guard-lower-begin");
-	ring_lock(ring, LW_EXCLUSIVE);
-	slot = pgmq_ring_lookup(ring, guard->msg_id, &guard->tid);
+	if (slot == 0)
+		slot = pgmq_ring_lookup(ring, guard->msg_id, &guard->tid);
 	if (slot != 0 && ring_slot(slot)->lockers > 0 && --ring_slot(slot)->lockers == 0 &&
 		ring_slot(slot)->state == SLOT_READY)
 	{
 		ring->refused_seq++;
-		pgmq_ring_wake_unaware(ring, &wake);
+		pgmq_ring_wake_unaware(ring, wake);
 	}
-	ring_unlock(ring);
-	PGMQ_WAITPOINT("guard-lower-end");
+	guard->has_slot = false;
+}
+
+/* The guard falls; `deleted` is the guarded row's message if its slot is to be held, or NULL. */
+static void
+drop_guard(RowGuard *guard, XactMessage *deleted)
+{
+	Ring	   *ring = guard->queue->ring;
+	WakeList	wake;
+
+	wake.n = 0;
+	if (ring != NULL && (deleted != NULL || guard->has_slot))
+	{
+		PGMQ_WAITPOINT("guard-lower-begin");
+		ring_lock(ring, LW_EXCLUSIVE);
+		if (deleted != NULL)
+		{
+			pgmq_xact_hold_to_delete(ring, deleted);
+			PGMQ_CRASHPOINT("note-delete-held");
+		}
+		if (guard->has_slot)
+			lower_lockers(ring, guard, deleted != NULL ? deleted->slot : 0, &wake);
+		ring_unlock(ring);
+		PGMQ_WAITPOINT("guard-lower-end");
+	}
+	guard->is_active = false;
 	pgmq_wake_all(&wake);
 }
 
@@ -800,12 +811,16 @@ void
 pgmq_xact_guard_end(bool is_deleted)
 {
 	RowGuard   *guard = &pgmq_xact.guard;
+	XactMessage *deleted = NULL;
 
 	Assert(guard->is_active);
 	if (is_deleted)
-		note_delete(guard);
-	lower_lockers(guard);
-	guard->is_active = false;
+	{
+		deleted = note_delete(guard);
+		PGMQ_FAILPOINT("note-delete-begin");
+	}
+	drop_guard(guard, deleted);
+	PGMQ_FAILPOINT("guard-end");
 }
 
 /* An error left the guard standing; called from the abort callbacks. */
@@ -814,8 +829,7 @@ pgmq_xact_guard_abort(void)
 {
 	if (!pgmq_xact.guard.is_active)
 		return;
-	lower_lockers(&pgmq_xact.guard);
-	pgmq_xact.guard.is_active = false;
+	drop_guard(&pgmq_xact.guard, NULL);
 }
 
 /*

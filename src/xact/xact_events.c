@@ -30,6 +30,9 @@
 #include "utils/timestamp.h"
 #include "xact/xact_internal.h"
 
+/* Fewer messages are published one by one: a run has its price, too. */
+#define RUN_MIN 4
+
 static const XactStorage *storage;
 
 /* ---- before commit ---- */
@@ -57,6 +60,14 @@ pgmq_xact_standing_leases(XactQueue *queue, int **messages)
 	for (int m = queue->first_message; m >= 0; m = pgmq_xact.messages[m].next)
 		if ((pgmq_xact.messages[m].flags & (MSG_LEASED | MSG_DELETED)) == MSG_LEASED)
 			(*messages)[n++] = m;
+	/* The newest is the first of the chain; as they were claimed they are nearly in order */
+	for (int i = 0; i < n / 2; i++)
+	{
+		int			m = (*messages)[i];
+
+		(*messages)[i] = (*messages)[n - 1 - i];
+		(*messages)[n - 1 - i] = m;
+	}
 	if (n > 1)
 		qsort(*messages, n, sizeof(int), compare_for_writing);
 	return n;
@@ -211,18 +222,22 @@ mark_for_rebuild(Ring *ring)
 	pgmq_wake_all(&wake);
 }
 
+/* Was a scan of the table under way since what we sent became visible?  Caller holds L4. */
+static bool
+meets_scan(const Ring *ring, const XactQueue *queue)
+{
+	return ring->builder >= 0 || !queue->has_scan_seq ||
+		queue->scan_seq != pg_atomic_read_u32(unconstify(pg_atomic_uint32 *, &ring->scan_seq));
+}
+
 /*
  * May others have found a row that we sent, and deleted it, before we came to publish
- * it?  They find it by a scan of the table only, which was under way since it became
- * visible.  Caller holds L4.
+ * it?  They find it by a scan of the table only.  Caller holds L4.
  */
 static bool
 comes_late(const Ring *ring, const XactMessage *message)
 {
-	const XactQueue *queue = message->queue;
-
-	return (ring->builder >= 0 || !queue->has_scan_seq ||
-			queue->scan_seq != pg_atomic_read_u32(unconstify(pg_atomic_uint32 *, &ring->scan_seq))) &&
+	return meets_scan(ring, message->queue) &&
 		pgmq_ring_lookup(ring, message->msg_id, &message->tid) == 0;
 }
 
@@ -284,6 +299,86 @@ apply_message(Ring *ring, XactMessage *message, TimestampTz now)
 	else
 		pgmq_ring_settle(ring, slot, now);
 	return ring_slot(slot)->state == SLOT_READY;
+}
+
+/* What a message that we sent is to the ring. */
+static ScannedRow
+as_row(const XactMessage *message)
+{
+	ScannedRow	row = {0};
+
+	row.msg_id = message->msg_id;
+	row.tid = message->tid;
+	row.read_ct = message->lease.read_ct;
+	row.visible_at = message->lease.visible_at;
+	row.group_hash = message->group_hash;
+	return row;
+}
+
+/*
+ * Apply up to max messages from m of the chain on, as far as they were sent and not deleted:
+ * as one run, where the ring takes them so, and the others one by one.  Returns how many;
+ * adds to *n_ready what apply_message() returns.  Caller holds L4.
+ */
+static int
+apply_sent(Ring *ring, int m, int max, TimestampTz now, uint32 *n_ready)
+{
+	XactMessage *messages[RING_BATCH_SLOTS];
+	ScannedRow	rows[RING_BATCH_SLOTS];
+	int			n = 0;
+	int			run;
+
+	for (; m >= 0 && n < max; m = pgmq_xact.messages[m].next)
+	{
+		XactMessage *message = &pgmq_xact.messages[m];
+
+		if ((message->flags & (MSG_SENT | MSG_DELETED)) != MSG_SENT)
+			break;
+		messages[n++] = message;
+	}
+	if (n < RUN_MIN || ring->phase == RING_INCOMPLETE || meets_scan(ring, messages[0]->queue))
+		return 0;
+
+	/* The chain has the newest first, unless it was sorted */
+	if (messages[0]->msg_id > messages[n - 1]->msg_id)
+		for (int i = 0; i < n / 2; i++)
+		{
+			XactMessage *message = messages[i];
+
+			messages[i] = messages[n - 1 - i];
+			messages[n - 1 - i] = message;
+		}
+	for (int i = 0; i < n; i++)
+		rows[i] = as_row(messages[i]);
+	run = pgmq_ring_publish_run(ring, &pgmq_xact.reserved, rows, n, now);
+	for (int i = 0; i < run; i++)
+		*n_ready += rows[i].visible_at <= now;
+	for (int i = run; i < n; i++)
+		*n_ready += apply_message(ring, messages[i], now);
+	return n;
+}
+
+/* The same for messages that we have leased. */
+static int
+apply_leases(Ring *ring, int m, int max, TimestampTz now, uint32 *n_ready)
+{
+	SlotLease	leases[RING_BATCH_SLOTS];
+	int			n = 0;
+
+	for (; m >= 0 && n < max; m = pgmq_xact.messages[m].next)
+	{
+		XactMessage *message = &pgmq_xact.messages[m];
+
+		if ((message->flags & (MSG_SENT | MSG_DELETED | MSG_CLAIMED | MSG_LEASED)) !=
+			(MSG_CLAIMED | MSG_LEASED) || message->slot == 0)
+			break;
+		Assert(pgmq_xact_holds_slot(ring, message));
+		leases[n++] = (SlotLease) {message->slot, message->lease.read_ct, message->lease.visible_at};
+	}
+	if (n < RUN_MIN)
+		return 0;
+	*n_ready += pgmq_ring_lease_run(ring, leases, n, now);
+	return n;
 }
 
 /*
@@ -375,10 +470,19 @@ apply_queue(XactQueue *queue, TimestampTz now)
 		count = pgmq_ring_count(ring);
 		ring->n_partial += in_parts && is_first;
 		is_first = false;
-		for (int i = 0; i < RING_BATCH_SLOTS && m >= 0; i++)
+		for (int i = 0; i < RING_BATCH_SLOTS && m >= 0;)
 		{
-			n_ready += apply_message(ring, &pgmq_xact.messages[m], now);
-			m = pgmq_xact.messages[m].next;
+			int			n = apply_sent(ring, m, RING_BATCH_SLOTS - i, now, &n_ready);
+
+			if (n == 0)
+				n = apply_leases(ring, m, RING_BATCH_SLOTS - i, now, &n_ready);
+			if (n == 0)
+			{
+				n_ready += apply_message(ring, &pgmq_xact.messages[m], now);
+				n = 1;
+			}
+			for (i += n; n > 0; n--)
+				m = pgmq_xact.messages[m].next;
 		}
 		pgmq_ring_note_count(ring, xid, count);
 		ring->n_partial -= in_parts && m < 0;

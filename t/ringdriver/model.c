@@ -177,12 +177,15 @@ new_table(int queue_number)
 	return table;
 }
 
-/* May vacuum have made room where this row was? */
+/* May vacuum have made room where this row was?  Not while a snapshot sees it that changes it. */
 static bool
 is_reusable(const SimRow *row)
 {
 	if (!row->is_used)
 		return true;
+	for (int i = 0; i < SIM_SESSIONS; i++)
+		if (sim->sessions[i].step == STEP_GUARDED && sim->sessions[i].row == row)
+			return false;
 	if (row->holder != NOBODY || row->is_failing)
 		return false;
 	if (xid_status(row->xmin) == XID_ABORTED)
@@ -290,7 +293,7 @@ is_locked_by_other(const SimRow *row)
 }
 
 /* Does the lease outlast the savepoint that its holder rolls back to just now? */
-static bool
+bool
 outlasts_savepoint(const SimSession *s, const SimRow *row)
 {
 	if (s->phase != PHASE_SUBABORTED)

@@ -232,6 +232,7 @@ me(void)
 }
 
 extern void switch_to(int session);
+extern bool outlasts_savepoint(const SimSession *s, const SimRow *row);
 extern int	who_lets_go(const SimRow *row);
 extern SimXidStatus xid_status(TransactionId xid);
 extern bool xid_is_running(TransactionId xid);

@@ -846,13 +846,18 @@ compare_let_go(void)
 	SimTable   *table = call.queue->table;
 
 	for (int i = 0; i < table->n_rows; i++)
-		if (call.let_go_by[i] != NOBODY && !call.is_granted[i] &&
-			sim->sessions[call.let_go_by[i]].keeps_groups[call.queue - sim->queues] && is_live_to_me(&table->rows[i]) &&
-			!is_locked_by_other(&table->rows[i]) && true_lease(&table->rows[i])->visible_at <= sim_now() &&
-			is_passed_over(table, &table->rows[i]) && !is_limbo(call.queue, &table->rows[i]) &&
-			!is_busy(call.queue, &table->rows[i], false) && !is_delete_undone(call.queue, &table->rows[i]))
+	{
+		SimRow	   *row = &table->rows[i];
+		SimSession *holder = call.let_go_by[i] == NOBODY ? NULL : &sim->sessions[call.let_go_by[i]];
+
+		if (holder != NULL && !call.is_granted[i] && holder->keeps_groups[call.queue - sim->queues] &&
+			is_live_to_me(row) && !is_locked_by_other(row) && true_lease(row)->visible_at <= sim_now() &&
+			is_passed_over(table, row) && !is_limbo(call.queue, row) && !is_busy(call.queue, row, false) &&
+			!is_delete_undone(call.queue, row) &&
+			(row->holder != call.let_go_by[i] || !outlasts_savepoint(holder, row)))
 			fail("session %d has given back the first of a group, and not yet %s", call.let_go_by[i],
-				 describe_row(call.queue, &table->rows[i]));
+				 describe_row(call.queue, row));
+	}
 }
 
 /* No group may be read whose first message is not among what was handed out. */
