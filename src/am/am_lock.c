@@ -4,7 +4,7 @@
  *	  that plain SQL and the fast path see each other as two SQL transactions
  *	  would.
  *
- * Each of the three runs the heap's operation under a guard (xact_claim.c),
+ * Each of the three runs the heap's operation under a guard (xact_guard.c),
  * which keeps the message from being claimed meanwhile:
  *
  *	  1. If another transaction has claimed the message, wait for its end (or

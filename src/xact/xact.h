@@ -217,7 +217,7 @@ extern void pgmq_xact_init(const XactStorage *storage);
 extern void pgmq_xact_note_notify(Oid relid, const char *queue_name);
 extern void pgmq_xact_send_notify(const char *queue_name);
 
-/* xact_ring.c: building, settling, waiting, counting */
+/* xact_build.c, xact_settle.c, xact_ring.c, xact_wait.c */
 typedef enum BuildStart
 {
 	BUILD_STARTED,				/* the caller must scan and then end it */
