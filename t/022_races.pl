@@ -811,6 +811,15 @@ foreach my $verb ('read_with_poll', 'read_grouped_with_poll')
 	queues_are_sound($node, [$queue]);
 }
 
+# A prepares while B sleeps; when that is decided, nobody tells B
+$node->safe_psql('postgres', q{SELECT pgmq.create('decided')});
+begin($b, sprintf($doze, 'read_with_poll', 'decided'));
+sleeps($b);
+$node->safe_psql('postgres', q{BEGIN; SELECT pgmq.send('decided', '1'); PREPARE TRANSACTION 'decided'});
+$node->safe_psql('postgres', q{COMMIT PREPARED 'decided'});
+is(answer($b), '1', 'who sleeps notices that a prepared transaction is decided');
+queues_are_sound($node, ['decided']);
+
 # B's clock has rung, but somebody who does not want the message has made it ready before
 my $before = q{SET enable_seqscan = off; SELECT msg_id FROM pgmq.q_%s WHERE vt <= clock_timestamp() ORDER BY msg_id};
 foreach my $query ($before, q{SELECT msg_id FROM pgmq.read('%s', 60, 1, '{"other": 1}')},

@@ -435,7 +435,7 @@ extern int	pgmq_ring_removed(const Ring *ring, int64 low_id, int64 high_id,
 extern void pgmq_ring_wait_begin(Ring *ring, uint64 seen_ready_seq, bool met_locked);
 extern bool pgmq_ring_wait_end(Ring *ring);
 extern bool pgmq_ring_is_waiting(const Ring *ring);
-extern bool pgmq_ring_is_first_waiter(const Ring *ring);
+extern bool pgmq_ring_watch_clock(const Ring *ring, TimestampTz *event);
 extern void pgmq_ring_wake(Ring *ring, uint32 n_messages, WakeList *wake);
 extern void pgmq_ring_wake_unseen(Ring *ring, WakeList *wake);
 extern void pgmq_ring_wake_unaware(Ring *ring, WakeList *wake);

@@ -32,6 +32,8 @@ typedef struct RingBackend
 									 * pgmq_backend_is_late() */
 	int			waits_for;		/* index of the ring, or -1 */
 	uint64		seen_ready_seq; /* ring's ready_seq when it last looked */
+	TimestampTz watches;		/* until when it sleeps at most for what becomes
+								 * ready by itself; infinity: it does not mind */
 	bool		met_locked;		/* it knows of locked rows and looks again by
 								 * itself */
 	int			next_waiter;

@@ -11,7 +11,8 @@
  *
  * Only the first waiter watches the clock, for delays that mature and leases
  * that lapse, so that one sleeper wakes for them and not all; whoever makes
- * another the first, or brings an earlier moment, pokes the first one.
+ * another the first, or brings an earlier moment, pokes the first one if it
+ * sleeps too long for that.
  */
 #include "common/compat.h"
 
@@ -67,6 +68,7 @@ pgmq_ring_wait_begin(Ring *ring, uint64 seen_ready_seq, bool met_locked)
 	me->waits_for = ring->index;
 	me->seen_ready_seq = seen_ready_seq;
 	me->met_locked = met_locked;
+	me->watches = DT_NOEND;
 	me->next_waiter = -1;
 	me->prev_waiter = ring->last_waiter;
 	if (ring->last_waiter >= 0)
@@ -92,10 +94,21 @@ pgmq_ring_wait_end(Ring *ring)
 	return false;
 }
 
+/*
+ * Are we the first waiter, who watches the clock?  Then *event is when to look again; what was
+ * said before stands, for what is undecided would be put off each time.  Caller holds L4
+ * exclusively.
+ */
 bool
-pgmq_ring_is_first_waiter(const Ring *ring)
+pgmq_ring_watch_clock(const Ring *ring, TimestampTz *event)
 {
-	return ring->first_waiter == PGMQ_MY_PROC_NUMBER;
+	RingBackend *me = &pgmq_shared->backends[PGMQ_MY_PROC_NUMBER];
+
+	if (ring->first_waiter != PGMQ_MY_PROC_NUMBER)
+		return false;
+	me->watches = Min(me->watches, pgmq_ring_next_event(ring));
+	*event = me->watches;
+	return true;
 }
 
 /* Are we still among the waiters, i.e. not given a turn?  Caller holds L4. */
@@ -105,11 +118,16 @@ pgmq_ring_is_waiting(const Ring *ring)
 	return pgmq_shared->backends[PGMQ_MY_PROC_NUMBER].waits_for == ring->index;
 }
 
-/* Have the first waiter look at the clock again.  Caller holds L4. */
+/*
+ * Have the first waiter look at the clock again, unless it sleeps no longer than it may.
+ * Caller holds L4.
+ */
 void
 pgmq_ring_wake_first(const Ring *ring, WakeList *wake)
 {
-	if (ring->first_waiter >= 0 && wake->n < lengthof(wake->procs))
+	if (ring->first_waiter >= 0 && wake->n < lengthof(wake->procs) &&
+		(ring->phase != RING_COMPLETE ||
+		 pgmq_ring_next_event(ring) < pgmq_shared->backends[ring->first_waiter].watches))
 		append_to_wake(wake, ring->first_waiter);
 }
 

@@ -460,13 +460,11 @@ apply_queue(XactQueue *queue, TimestampTz now)
 	while (m >= 0)
 	{
 		uint32		n_ready = 0;
-		TimestampTz event_before;
 		int64		count;
 
 		wake.n = 0;
 		PGMQ_WAITPOINT("commit-apply-begin");
 		ring_lock(ring, LW_EXCLUSIVE);
-		event_before = ring->first_waiter >= 0 ? pgmq_ring_next_event(ring) : 0;
 		count = pgmq_ring_count(ring);
 		ring->n_partial += in_parts && is_first;
 		is_first = false;
@@ -486,9 +484,7 @@ apply_queue(XactQueue *queue, TimestampTz now)
 		}
 		pgmq_ring_note_count(ring, xid, count);
 		ring->n_partial -= in_parts && m < 0;
-		if (n_ready > 0 ||
-			(ring->first_waiter >= 0 && pgmq_ring_next_event(ring) < event_before))
-			pgmq_ring_wake(ring, n_ready, &wake);
+		pgmq_ring_wake(ring, n_ready, &wake);
 		PGMQ_CRASHPOINT("commit-applied");
 		ring_unlock(ring);
 		PGMQ_WAITPOINT("commit-apply-end");
@@ -594,10 +590,13 @@ at_abort(void)
 
 /* ---- prepare ---- */
 
-/* The prepared transaction decides about a message.  Caller holds L4. */
+/*
+ * The prepared transaction decides about a message.  Nobody tells sleepers of that, so the
+ * first of them looks at the clock from now on.  Caller holds L4.
+ */
 static void
 prepare_message(Ring *ring, XactMessage *message, TransactionId xid,
-				TimestampTz now)
+				TimestampTz now, WakeList *wake)
 {
 	uint32		slot = message->slot;
 
@@ -626,7 +625,12 @@ prepare_message(Ring *ring, XactMessage *message, TransactionId xid,
 			pgmq_ring_to_limbo(ring, slot, xid, false);
 	}
 	else if ((message->flags & MSG_CLAIMED) && slot != 0)
+	{
 		pgmq_ring_settle(ring, slot, now);
+		ring->ready_seq++;
+		pgmq_ring_wake(ring, 1, wake);
+	}
+	pgmq_ring_wake_first(ring, wake);
 }
 
 static void
@@ -634,6 +638,7 @@ at_prepare(void)
 {
 	TransactionId xid = GetTopTransactionIdIfAny();
 	TimestampTz now = pgmq_clock_now();
+	WakeList	wake;
 
 	PGMQ_WAITPOINT("prepare-begin");
 	Assert(pgmq_xact.n_turns == 0); /* it would have failed */
@@ -658,11 +663,13 @@ at_prepare(void)
 		}
 		for (int m = queue->first_message; m >= 0; m = pgmq_xact.messages[m].next)
 		{
+			wake.n = 0;
 			PGMQ_WAITPOINT("prepare-message-begin");
 			ring_lock(queue->ring, LW_EXCLUSIVE);
-			prepare_message(queue->ring, &pgmq_xact.messages[m], xid, now);
+			prepare_message(queue->ring, &pgmq_xact.messages[m], xid, now, &wake);
 			PGMQ_CRASHPOINT("prepare-message-done");
 			ring_unlock(queue->ring);
+			pgmq_wake_all(&wake);
 			PGMQ_WAITPOINT("prepare-message-end");
 		}
 		/* Whatever happens to the storage, nobody tells us: rebuild. */

@@ -28,6 +28,26 @@
 #define LATE_PAUSE_US 50
 #define LATE_MAX_PAUSE_US 2000
 
+/* A latch is waited for in milliseconds; what is left of the time is slept without. */
+static void
+sleep_until(TimestampTz until, uint32 wait_event)
+{
+	int64		us = 3600 * INT64CONST(1000000);
+
+	if (!TIMESTAMP_IS_NOEND(until))
+		us = Min(us, until - GetCurrentTimestamp());
+	if (us >= 1000)
+		(void) WaitLatch(MyLatch, WL_LATCH_SET | WL_TIMEOUT | WL_EXIT_ON_PM_DEATH,
+						 (long) (us / 1000), wait_event);
+	else if (us > 0)
+	{
+		pgstat_report_wait_start(wait_event);
+		pg_usleep((long) us);
+		pgstat_report_wait_end();
+	}
+	ResetLatch(MyLatch);
+}
+
 /* Note where the ring stands, before a look that may end in a sleep. */
 void
 pgmq_xact_watch(XactQueue *queue)
@@ -77,16 +97,16 @@ pgmq_xact_sleep_is_over(XactQueue *queue, TimestampTz deadline, TimestampTz *unt
 	Ring	   *ring = queue->ring;
 	TimestampTz now = GetCurrentTimestamp();
 	bool		is_over = now >= deadline;
+	TimestampTz event;
 	WakeList	wake;
 
 	wake.n = 0;
 	*until = deadline;
 	PGMQ_FAILPOINT("sleep-look-begin");
 	ring_lock(ring, LW_EXCLUSIVE);
-	if (pgmq_ring_is_first_waiter(ring))
+	if (pgmq_ring_watch_clock(ring, &event))
 	{
-		TimestampTz event = pgmq_clock_real_time(pgmq_ring_next_event(ring));
-
+		event = pgmq_clock_real_time(event);
 		*until = Min(deadline, event);
 		is_over |= event <= now || ring->phase != RING_COMPLETE;
 	}
@@ -123,13 +143,7 @@ pgmq_xact_sleep(XactQueue *queue, TimestampTz deadline, bool met_locked,
 		return;
 	while (!pgmq_xact_sleep_is_over(queue, deadline, &until))
 	{
-		long		timeout_ms = TIMESTAMP_IS_NOEND(until) ? 3600 * 1000L :
-			Min(TimestampDifferenceMilliseconds(GetCurrentTimestamp(), until),
-				3600 * 1000L);
-
-		(void) WaitLatch(MyLatch, WL_LATCH_SET | WL_TIMEOUT | WL_EXIT_ON_PM_DEATH,
-						 timeout_ms, wait_event);
-		ResetLatch(MyLatch);
+		sleep_until(until, wait_event);
 		CHECK_FOR_INTERRUPTS();
 	}
 }

@@ -153,6 +153,31 @@ check_ring_sleepers(const SimQueue *queue, const Ring *ring)
 	}
 }
 
+/* When does something become ready by itself?  Not what somebody holds. */
+static TimestampTz
+next_moment(const Ring *ring)
+{
+	uint32		slot = pgmq_tree_first(ring, TREE_WAITING);
+
+	while (slot != 0 && ring_slot(slot)->state != SLOT_WAITING)
+		slot = pgmq_tree_next(ring, TREE_WAITING, ring_slot(slot)->visible_at, slot);
+	return Min(slot != 0 ? ring_slot(slot)->visible_at : DT_NOEND,
+			   ring->has_cold ? ring->cold_next_at : DT_NOEND);
+}
+
+/* Does the first sleeper wake up by then? */
+static void
+check_clock(const SimQueue *queue, const Ring *ring)
+{
+	int			first = ring->first_waiter;
+	const SimSession *s = &sim->sessions[first];
+
+	if (s->is_asleep && sim_procs.allProcs[first].procLatch == 0 &&
+		s->until > Max(next_moment(ring), sim_now()))
+		fail("session %d sleeps until " INT64_FORMAT ", and at " INT64_FORMAT " something becomes ready in queue %d",
+			 first, s->until, next_moment(ring), (int) (queue - sim->queues));
+}
+
 void
 check_sleepers(void)
 {
@@ -164,5 +189,8 @@ check_sleepers(void)
 		if (ring != NULL && ring->first_waiter >= 0 && ring->counts[TREE_READY] > 0 &&
 			ring->phase == RING_COMPLETE && !ring->has_cold && !is_turn_pending(queue, ring))
 			check_ring_sleepers(queue, ring);
+		if (ring != NULL && ring->first_waiter >= 0 && ring->phase == RING_COMPLETE &&
+			sim->n_paused == 0 && !is_turn_pending(queue, ring))
+			check_clock(queue, ring);
 	}
 }
