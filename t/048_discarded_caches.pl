@@ -76,6 +76,7 @@ sub answers
 	my ($name, $settings) = @_;
 	my ($status, $out, $err) = $node->psql('postgres', $settings . $calls =~ s/NAME/$name/gr);
 
+	is($status, 0, "$name: all calls are made");
 	return $out . $err =~ s/$name/NAME/gr;
 }
 

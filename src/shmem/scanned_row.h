@@ -1,6 +1,6 @@
 /*
  * scanned_row.h
- *	  What a scan of the table found, on its way into the ring.
+ *	  A row on its way into the ring: what a scan of the table found, or a batch has sent.
  */
 #ifndef PGMQ_SCANNED_ROW_H
 #define PGMQ_SCANNED_ROW_H

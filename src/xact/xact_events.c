@@ -30,7 +30,7 @@
 #include "utils/timestamp.h"
 #include "xact/xact_internal.h"
 
-/* Fewer messages are published one by one: a run has its price, too. */
+/* Fewer messages are published or leased one by one: a run has its price, too. */
 #define RUN_MIN 4
 
 static const XactStorage *storage;
@@ -44,6 +44,19 @@ compare_for_writing(const void *a, const void *b)
 	XactMessage *message_b = pgmq_xact_message(*(const int *) b);
 
 	return ItemPointerCompare(&message_a->tid, &message_b->tid);
+}
+
+/* A queue's chain has the newest message first; what is taken from it, the oldest. */
+static void
+reverse(int *messages, int n)
+{
+	for (int i = 0; i < n / 2; i++)
+	{
+		int			m = messages[i];
+
+		messages[i] = messages[n - 1 - i];
+		messages[n - 1 - i] = m;
+	}
 }
 
 /* The leases of a queue still to be written, in page order; palloc'd. */
@@ -60,14 +73,7 @@ pgmq_xact_standing_leases(XactQueue *queue, int **messages)
 	for (int m = queue->first_message; m >= 0; m = pgmq_xact.messages[m].next)
 		if ((pgmq_xact.messages[m].flags & (MSG_LEASED | MSG_DELETED)) == MSG_LEASED)
 			(*messages)[n++] = m;
-	/* The newest is the first of the chain; as they were claimed they are nearly in order */
-	for (int i = 0; i < n / 2; i++)
-	{
-		int			m = (*messages)[i];
-
-		(*messages)[i] = (*messages)[n - 1 - i];
-		(*messages)[n - 1 - i] = m;
-	}
+	reverse(*messages, n);		/* as they were claimed they are nearly in order */
 	if (n > 1)
 		qsort(*messages, n, sizeof(int), compare_for_writing);
 	return n;
@@ -323,38 +329,32 @@ as_row(const XactMessage *message)
 static int
 apply_sent(Ring *ring, int m, int max, TimestampTz now, uint32 *n_ready)
 {
-	XactMessage *messages[RING_BATCH_SLOTS];
+	int			messages[RING_BATCH_SLOTS];
 	ScannedRow	rows[RING_BATCH_SLOTS];
 	int			n = 0;
 	int			run;
 
+	if (ring->phase == RING_INCOMPLETE || meets_scan(ring, pgmq_xact.messages[m].queue))
+		return 0;
 	for (; m >= 0 && n < max; m = pgmq_xact.messages[m].next)
 	{
-		XactMessage *message = &pgmq_xact.messages[m];
-
-		if ((message->flags & (MSG_SENT | MSG_DELETED)) != MSG_SENT)
+		if ((pgmq_xact.messages[m].flags & (MSG_SENT | MSG_DELETED)) != MSG_SENT)
 			break;
-		messages[n++] = message;
+		messages[n++] = m;
 	}
-	if (n < RUN_MIN || ring->phase == RING_INCOMPLETE || meets_scan(ring, messages[0]->queue))
+	if (n < RUN_MIN)
 		return 0;
 
-	/* The chain has the newest first, unless it was sorted */
-	if (messages[0]->msg_id > messages[n - 1]->msg_id)
-		for (int i = 0; i < n / 2; i++)
-		{
-			XactMessage *message = messages[i];
-
-			messages[i] = messages[n - 1 - i];
-			messages[n - 1 - i] = message;
-		}
+	/* Unless the chain was sorted */
+	if (pgmq_xact.messages[messages[0]].msg_id > pgmq_xact.messages[messages[n - 1]].msg_id)
+		reverse(messages, n);
 	for (int i = 0; i < n; i++)
-		rows[i] = as_row(messages[i]);
+		rows[i] = as_row(&pgmq_xact.messages[messages[i]]);
 	run = pgmq_ring_publish_run(ring, &pgmq_xact.reserved, rows, n, now);
 	for (int i = 0; i < run; i++)
 		*n_ready += rows[i].visible_at <= now;
 	for (int i = run; i < n; i++)
-		*n_ready += apply_message(ring, messages[i], now);
+		*n_ready += apply_message(ring, &pgmq_xact.messages[messages[i]], now);
 	return n;
 }
 
