@@ -558,6 +558,28 @@ is(ask($b, 'SET enable_seqscan = off; SELECT string_agg(msg_id || ctid::text, ch
 ask($b, 'RESET enable_seqscan');
 queues_are_sound($node, ['placed']);
 
+# ---- a row is where the table has ended ----
+
+# Nor that a vacuum has cut off the pages of what was prepared.  B knows how long the table was
+foreach my $query (
+	q{SELECT string_agg(msg_id::text, ' ') FROM (SELECT msg_id FROM pgmq.q_%s WHERE vt <= clock_timestamp() ORDER BY msg_id LIMIT 1000) x},
+	q{SELECT string_agg(msg_id::text, ' ') FROM pgmq.read('%s', 0, 1000)})
+{
+	my $queue = 'cut_' . ++$n_marks;
+
+	$node->safe_psql('postgres', qq{SELECT pgmq.create('$queue'), pgmq.send('$queue', '1')});
+	$node->safe_psql('postgres', qq{BEGIN; SELECT count(*) FROM pgmq.send_batch('$queue',
+		(SELECT array_agg(to_jsonb(i)) FROM generate_series(2, 500) i)); PREPARE TRANSACTION '$queue'});
+	ask($b, 'SET enable_seqscan = off');
+	is(ask($b, sprintf($query, $queue)), '1', 'what is prepared is not seen');
+	$node->safe_psql('postgres', "ROLLBACK PREPARED '$queue'");
+	$node->safe_psql('postgres', "VACUUM pgmq.q_$queue");
+	is($node->safe_psql('postgres', "SELECT pg_relation_size('pgmq.q_$queue')"), 8192, 'the table is cut');
+	is(ask($b, sprintf($query, $queue)), '1', 'nor what is no longer in the table');
+	ask($b, 'RESET enable_seqscan');
+	queues_are_sound($node, [$queue]);
+}
+
 # ---- a scan meets half of what a transaction has sent, and the rest once that is decided ----
 
 # A page has room for some of the rows.  Whoever reads the group must wait for those that the ring takes for

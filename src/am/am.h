@@ -41,7 +41,6 @@ typedef struct RelationFacts
 	char		notify_enabled; /* our notification trigger's tgenabled, or 0
 								 * where there is none, or not just ours */
 	char		notify_name[NAMEDATALEN];	/* the queue's name as it has it */
-	BlockNumber known_blocks;	/* the file had this many */
 } RelationFacts;
 
 /*
@@ -143,6 +142,7 @@ extern RowState pgmq_am_look(Relation rel, const ItemPointerData *tid,
 							 int64 msg_id, bool want_tuple, Row *row);
 extern RowState pgmq_am_look_latest(Relation rel, const ItemPointerData *tid,
 									int64 msg_id, bool want_tuple, Row *row);
+extern bool pgmq_am_has_block(Relation rel, BlockNumber block);
 extern bool pgmq_am_find_on_page(Relation rel, Buffer buffer,
 								 const ItemPointerData *tid, HeapTuple tuple);
 

@@ -347,15 +347,21 @@ pgmq_am_update_leases(XactQueue *queue, int *messages, int n)
 	table_close(rel, NoLock);
 }
 
-/* Put back what a row was before a lease whose transaction failed. */
+/*
+ * Put back what a row was before a lease whose transaction failed, if the row is
+ * there.  The table is locked.
+ */
 void
 pgmq_am_restore_lease(Relation rel, const ItemPointerData *tid, int64 msg_id,
 					  const Lease *before)
 {
 	static PageRecord record;
 	HeapTupleData tuple;
-	Buffer		buffer = ReadBuffer(rel, ItemPointerGetBlockNumberNoCheck(tid));
+	Buffer		buffer;
 
+	if (!pgmq_am_has_block(rel, ItemPointerGetBlockNumberNoCheck(tid)))
+		return;
+	buffer = ReadBuffer(rel, ItemPointerGetBlockNumberNoCheck(tid));
 	LockBuffer(buffer, BUFFER_LOCK_EXCLUSIVE);
 	if (pgmq_am_find_on_page(rel, buffer, tid, &tuple) &&
 		queue_row_has_head(tuple.t_data) &&

@@ -109,15 +109,19 @@ judge(HeapTuple tuple, Buffer buffer, bool any_snapshot, Row *row)
 	}
 }
 
-/* Does the file (still) have this block? */
-static bool
-has_block(Relation rel, BlockNumber block, bool ask_file)
+/*
+ * Does the table, which is locked, (still) have this block?  A place in the ring may be
+ * that of a row that nobody sees any more, and whose page a vacuum has cut off.  What the
+ * storage manager remembers is forgotten when a file is cut; other sessions may have
+ * added blocks since, so only a yes counts.
+ */
+bool
+pgmq_am_has_block(Relation rel, BlockNumber block)
 {
-	RelationFacts *facts = pgmq_am_facts(rel);
+	BlockNumber remembered = RelationGetSmgr(rel)->smgr_cached_nblocks[MAIN_FORKNUM];
 
-	if (ask_file || block >= facts->known_blocks)
-		facts->known_blocks = RelationGetNumberOfBlocks(rel);
-	return block < facts->known_blocks;
+	return (remembered != InvalidBlockNumber && block < remembered) ||
+		block < RelationGetNumberOfBlocks(rel);
 }
 
 /* Point *tuple at the row at tid on a locked page; false if there is none. */
@@ -160,7 +164,7 @@ look(Relation rel, const ItemPointerData *tid, int64 msg_id, bool want_tuple,
 	row->has_head = false;
 	row->is_key_shared = false;
 	row->deleter = InvalidTransactionId;
-	if (!has_block(rel, ItemPointerGetBlockNumberNoCheck(tid), any_snapshot))
+	if (!pgmq_am_has_block(rel, ItemPointerGetBlockNumberNoCheck(tid)))
 		return ROW_GONE;
 	buffer = ReleaseAndReadBuffer(pin != NULL ? *pin : InvalidBuffer, rel,
 								  ItemPointerGetBlockNumberNoCheck(tid));

@@ -90,8 +90,8 @@ move(RingScan *scan, bool is_forward)
 }
 
 /*
- * Fetch the row at the current place, if the snapshot sees it; not another's that has
- * come there since, which has a place of its own.
+ * Fetch the row at the current place, if it is there and the snapshot sees it; not another's
+ * that has come there since, which has a place of its own.
  */
 static bool
 fetch_current(RingScan *scan, TupleTableSlot *slot)
@@ -101,7 +101,9 @@ fetch_current(RingScan *scan, TupleTableSlot *slot)
 	bool		isnull;
 
 	scan->n_places++;
-	if (!table_tuple_fetch_row_version(rel, &place->tid, scan->css.ss.ps.state->es_snapshot, slot))
+	if (!pgmq_am_has_block(rel, ItemPointerGetBlockNumber(&place->tid)) ||
+		!table_tuple_fetch_row_version(rel, &place->tid, scan->css.ss.ps.state->es_snapshot,
+									   slot))
 		return false;
 	pgstat_count_heap_fetch(rel);
 	return DatumGetInt64(slot_getattr(slot, ATTNUM_MSG_ID, &isnull)) == place->msg_id && !isnull;
