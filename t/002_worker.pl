@@ -81,10 +81,24 @@ queues_are_sound($node, ['drained'], 'after the vacuum');
 
 # A few dead rows wait longer, but not for autovacuum
 $node->safe_psql('postgres', q{
-	SELECT count(*) FROM pgmq.send_batch('drained', (SELECT array_agg('{}'::jsonb) FROM generate_series(1, 500)));
+	SELECT count(*) FROM pgmq.send_batch('drained', (SELECT array_agg(to_jsonb(repeat('x', 1000))) FROM generate_series(1, 500)));
 	SELECT count(*) FROM pgmq.pop('drained', 500)});
 $took = wait_until('the small remainder is gone', sub { $node->safe_psql('postgres', $size) == 0 });
 cmp_ok($took, '<', 20, 'so does one with few dead rows');
+
+# In a short table their room is used again
+$node->safe_psql('postgres', q{SELECT pgmq.create('short')});
+my ($n_vacuums, $shortest) = ('vacuum_count FROM pg_stat_user_tables WHERE relname = \'q_short\'', 0);
+foreach my $round (1 .. 2)
+{
+	$node->safe_psql('postgres', q{SELECT count(*) FROM pgmq.send_batch('short', (SELECT array_agg('{}'::jsonb) FROM generate_series(1, 500)));
+		SELECT count(*) FROM pgmq.pop('short', 500)});
+	wait_until("the short table is vacuumed, $round", sub { $node->safe_psql('postgres', "SELECT $n_vacuums") == $round });
+	my $length = $node->safe_psql('postgres', q{SELECT pg_relation_size('pgmq.q_short')});
+	cmp_ok($length, '>', 0, 'a short table is not cut');
+	is($length, $shortest, 'nor does it grow') if $round > 1;
+	$shortest = $length;
+}
 
 # ---- databases come and go under the worker ----
 

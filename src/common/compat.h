@@ -246,7 +246,7 @@ pgmq_vacuum_params(VacuumParams *params)
 	memset(params, 0, sizeof(VacuumParams));
 	params->options = VACOPT_VACUUM | VACOPT_SKIP_LOCKED | VACOPT_PROCESS_TOAST;
 #if PG_VERSION_NUM >= 160000
-	params->options |= VACOPT_PROCESS_MAIN;
+	params->options |= VACOPT_PROCESS_MAIN | VACOPT_SKIP_DATABASE_STATS;
 #endif
 #if PG_VERSION_NUM >= 180000
 	params->max_eager_freeze_failure_rate = vacuum_max_eager_freeze_failure_rate;

@@ -340,6 +340,7 @@ extern Ring *pgmq_ring_find_or_create(const RelFileLocator *locator, Oid relid,
 extern void pgmq_ring_remove(const RelFileLocator *locator);
 extern void pgmq_ring_remove_database(Oid dbid);
 extern int	pgmq_ring_limit(void);
+extern int	pgmq_rings_used(void);
 extern Ring *pgmq_ring_by_index(int index);
 
 /* ring_tree.c */

@@ -49,6 +49,13 @@ pgmq_ring_limit(void)
 	return pgmq_shared->n_rings;
 }
 
+/* How many rings belong to a file; may change at any time. */
+int
+pgmq_rings_used(void)
+{
+	return pgmq_shared->n_rings_used;
+}
+
 Ring *
 pgmq_ring_by_index(int index)
 {

@@ -18,12 +18,14 @@
 #include "commands/defrem.h"
 #include "common/clock.h"
 #include "common/failpoint.h"
+#include "common/settings.h"
 #include "postmaster/bgworker.h"
 #include "postmaster/interrupt.h"
 #include "storage/bufmgr.h"
 #include "storage/ipc.h"
 #include "storage/lmgr.h"
 #include "tcop/tcopprot.h"
+#include "utils/builtins.h"
 #include "utils/memutils.h"
 #include "utils/snapmgr.h"
 #include "utils/timestamp.h"
@@ -93,9 +95,15 @@ serve_ring(const RingWork *work)
 	end_work();
 }
 
-/* Before a vacuum: false if it is not to be. */
+/*
+ * A table that is no longer than this is not cut after a few messages: that needs an exclusive
+ * lock and a look at all shared buffers, and the next messages want the pages again.
+ */
+#define SMALL_TABLE_BYTES (16 * BLCKSZ)
+
+/* Before a vacuum: false if it is not to be.  *is_small says that it has no pages to give back. */
 static bool
-note_vacuum(const RingWork *work)
+note_vacuum(const RingWork *work, bool *is_small)
 {
 	Relation	rel;
 
@@ -107,6 +115,8 @@ note_vacuum(const RingWork *work)
 
 		if (pgmq_xact_queue_is_usable(queue))
 			pgmq_xact_note_vacuum(queue);
+		*is_small = !work->needs_vacuum &&
+			DatumGetInt64(DirectFunctionCall1(pg_table_size, ObjectIdGetDatum(work->relid))) <= SMALL_TABLE_BYTES;
 		table_close(rel, NoLock);
 	}
 	end_work();
@@ -119,12 +129,15 @@ vacuum_queue(const RingWork *work)
 {
 	MemoryContext context;
 	VacuumParams params;
+	bool		is_small = false;
 
-	if (!note_vacuum(work))
+	if (!note_vacuum(work, &is_small))
 		return;
 	context = AllocSetContextCreate(TopMemoryContext, "pgmq vacuum", ALLOCSET_DEFAULT_SIZES);
 	PGMQ_FAILPOINT("worker-vacuum-before");
 	pgmq_vacuum_params(&params);
+	if (is_small)
+		params.truncate = VACOPTVALUE_DISABLED;
 	SetCurrentStatementStartTimestamp();
 	StartTransactionCommand();
 	PortalContext = context;
@@ -210,18 +223,23 @@ build_all(void)
 	list_free(queues);
 }
 
-/* One round through the rings of this database that want something. */
+/*
+ * One round through the rings of this database that want something.  Not all whose turn
+ * has come are vacuumed, lest they come together again: twice as many as have their turn
+ * between two rounds.
+ */
 static void
 serve_wanted(void)
 {
 	RingWork	work;
 	int			cursor = 0;
+	int			n_turns = 1 + 2 * pgmq_worker_naptime_ms / PGMQ_VACUUM_INTERVAL_MS;
 
 	while (pgmq_xact_next_work(MyDatabaseId, &cursor, &work))
 	{
 		if (work.needs_build || work.needs_settling)
 			serve(serve_ring, &work);
-		if (work.needs_vacuum)
+		if (work.needs_vacuum || (work.may_vacuum && n_turns-- > 0))
 			serve(vacuum_queue, &work);
 	}
 }

@@ -377,6 +377,12 @@ typedef enum AwaitResult
 extern AwaitResult pgmq_xact_await_publishing(long max_ms);
 extern void pgmq_xact_note_vacuum(XactQueue *queue);
 
+/*
+ * Vacuums of queues that have few dead rows come no faster than this, on the average: after each of
+ * them all sessions read what the catalogs say of the table anew.
+ */
+#define PGMQ_VACUUM_INTERVAL_MS 100
+
 /* Work for the background worker, database by database. */
 typedef struct RingWork
 {
@@ -385,6 +391,7 @@ typedef struct RingWork
 	Oid			relid;
 	bool		needs_build;
 	bool		needs_vacuum;
+	bool		may_vacuum;		/* in its turn: few rows are dead, since long */
 	bool		needs_settling;
 } RingWork;
 

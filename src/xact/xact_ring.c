@@ -10,7 +10,7 @@
 #include "utils/timestamp.h"
 #include "xact/xact_internal.h"
 
-/* Dead rows that make a vacuum worth while at once, and after a while. */
+/* Dead rows that are vacuumed at once, and how long fewer wait. */
 #define VACUUM_DEAD_ROWS 1000
 #define VACUUM_DELAY_MS 5000
 
@@ -290,6 +290,15 @@ pgmq_xact_note_vacuum(XactQueue *queue)
 	PGMQ_FAILPOINT("note-vacuum-end");
 }
 
+/* Has the queue had few dead rows for long?  Where there are many queues, it is longer. */
+static bool
+may_vacuum(const Ring *ring, TimestampTz now)
+{
+	int			delay_ms = Max(VACUUM_DELAY_MS, pgmq_rings_used() * PGMQ_VACUUM_INTERVAL_MS);
+
+	return ring->n_dead > 0 && TimestampDifferenceExceeds(ring->vacuumed_at, now, delay_ms);
+}
+
 static bool
 describe_work(Ring *ring, RingWork *work, TimestampTz now)
 {
@@ -300,10 +309,9 @@ describe_work(Ring *ring, RingWork *work, TimestampTz now)
 	work->relid = ring->relid;
 	work->needs_build = ring->phase == RING_INCOMPLETE;
 	work->needs_settling = ring->counts[TREE_LIMBO] > 0 || ring->counts[TREE_UNDO] > 0;
-	work->needs_vacuum = ring->n_dead >= VACUUM_DEAD_ROWS ||
-		(ring->n_dead > 0 &&
-		 TimestampDifferenceExceeds(ring->vacuumed_at, now, VACUUM_DELAY_MS));
-	return work->needs_build || work->needs_settling || work->needs_vacuum;
+	work->needs_vacuum = ring->n_dead >= VACUUM_DEAD_ROWS;
+	work->may_vacuum = may_vacuum(ring, now);
+	return work->needs_build || work->needs_settling || work->needs_vacuum || work->may_vacuum;
 }
 
 /*
