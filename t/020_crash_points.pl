@@ -37,7 +37,7 @@ my %elsewhere = (
 	map({ $_ => 't/047_count_log.pl' } qw(renew-logs-begin renew-logs-end)),
 	map({ $_ => 't/002, without a crash' } qw(forget-name-begin forget-name-end)),
 	map({ $_ => 'the worker, below' } qw(worker-ready-before worker-ready-after worker-vacuum-before
-		  worker-vacuum-after note-vacuum-begin note-vacuum-end)));
+		  worker-vacuum-after vacuum-before vacuum-after note-vacuum-begin note-vacuum-end)));
 
 my %scenarios = scenarios();
 my @trials;

@@ -79,6 +79,19 @@ relation_copy_for_cluster(Relation old_rel, Relation new_rel, Relation index,
 	pgmq_xact_note_copy(new_rel, RelationGetRelid(old_rel));
 }
 
+/* Whoever vacuums it, the queue's next turn begins; what is deleted meanwhile counts for that. */
+static void
+relation_vacuum(Relation rel, struct VacuumParams *params, BufferAccessStrategy strategy)
+{
+	XactQueue  *queue = pgmq_xact_queue(rel);
+
+	if (queue != NULL && pgmq_xact_queue_is_usable(queue))
+		pgmq_xact_note_vacuum(queue);
+	PGMQ_FAILPOINT("vacuum-before");
+	heap->relation_vacuum(rel, params, strategy);
+	PGMQ_FAILPOINT("vacuum-after");
+}
+
 static Oid
 relation_toast_am(Relation rel)
 {
@@ -93,5 +106,6 @@ pgmq_am_override_storage(TableAmRoutine *routine)
 	routine->relation_nontransactional_truncate = relation_nontransactional_truncate;
 	routine->relation_copy_data = relation_copy_data;
 	routine->relation_copy_for_cluster = relation_copy_for_cluster;
+	routine->relation_vacuum = relation_vacuum;
 	routine->relation_toast_am = relation_toast_am;
 }

@@ -101,9 +101,9 @@ serve_ring(const RingWork *work)
  */
 #define SMALL_TABLE_BYTES (16 * BLCKSZ)
 
-/* Before a vacuum: false if it is not to be.  *is_small says that it has no pages to give back. */
+/* Before a vacuum: false if it is not to be.  *is_small: after it the table is not to be cut. */
 static bool
-note_vacuum(const RingWork *work, bool *is_small)
+look_before_vacuum(const RingWork *work, bool *is_small)
 {
 	Relation	rel;
 
@@ -111,10 +111,6 @@ note_vacuum(const RingWork *work, bool *is_small)
 	rel = try_open(work);
 	if (rel != NULL)
 	{
-		XactQueue  *queue = pgmq_xact_queue(rel);
-
-		if (pgmq_xact_queue_is_usable(queue))
-			pgmq_xact_note_vacuum(queue);
 		*is_small = !work->needs_vacuum &&
 			DatumGetInt64(DirectFunctionCall1(pg_table_size, ObjectIdGetDatum(work->relid))) <= SMALL_TABLE_BYTES;
 		table_close(rel, NoLock);
@@ -129,9 +125,9 @@ vacuum_queue(const RingWork *work)
 {
 	MemoryContext context;
 	VacuumParams params;
-	bool		is_small = false;
+	bool		is_small;
 
-	if (!note_vacuum(work, &is_small))
+	if (!look_before_vacuum(work, &is_small))
 		return;
 	context = AllocSetContextCreate(TopMemoryContext, "pgmq vacuum", ALLOCSET_DEFAULT_SIZES);
 	PGMQ_FAILPOINT("worker-vacuum-before");

@@ -277,7 +277,7 @@ pgmq_xact_renew_logs(XactQueue *queue)
 
 /* ---- the worker ---- */
 
-/* The table has just been vacuumed. */
+/* The table is about to be vacuumed. */
 void
 pgmq_xact_note_vacuum(XactQueue *queue)
 {
