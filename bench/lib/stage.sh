@@ -56,7 +56,7 @@ account() {
 	fi
 	case $effect in
 		lease | pop) account_until_dry "${WANT_READY[$queue]}" ;;
-		cycle | drain | many | archive) MOVED=$((want - $(notes_of short))) ;;
+		cycle | drain | many | archive | glance) MOVED=$((want - $(notes_of short))) ;;
 	esac
 	case $effect in
 		send) WANT_READY[$queue]=$((WANT_READY[$queue] + want)) ;;
@@ -65,8 +65,16 @@ account() {
 		archive) count_archived "$queue" "$MOVED" ;;
 		cycle) WANT_READY[$queue]=$((WANT_READY[$queue] + want - MOVED)) ;;
 		many) WANT_SHORT=$((WANT_SHORT + want - MOVED)) ;;
+		glance) count_glances "$queue" "$MOVED" ;;
 		poll) MOVED=$CALLS ;;
 	esac
+}
+
+# Leases of no length: how often each message had one is not known.
+count_glances() {
+	local queue=$1 n=$2
+	WANT_READS[$queue]=$((WANT_READS[$queue] + n))
+	MOST_READS[$queue]=$((MOST_READS[$queue] + n))
 }
 
 account_until_dry() {
@@ -125,6 +133,7 @@ read_latencies() {
 #   many                        a cycle somewhere in many queues, whose books are in
 #                               WANT_SHORT
 #   extend                      moves the vt of QTY leased messages
+#   glance                      reads QTY messages for no time; notes tell how many did not come
 #   poll                        nothing; calls are counted
 stage() {
 	local name=$1 queue=$2 effect=$3

@@ -1,5 +1,7 @@
-# W8: grouped reads. A call sends to a random group, reads one message by group
-# and deletes it, so the depth stays.
+# W8: grouped reads. The first one of a queue has the ring learn the groups ("first").
+# Then cycles: a call sends to a random group, reads one message by group and deletes it,
+# so the depth stays. Then read_grouped alone ("call"), whose leases have no length, so
+# that all find the same.
 #
 # Cells by groups and messages in each: few, many, and one group that all clients
 # want. There most reads find their group taken and bring nothing ("short", not
@@ -11,7 +13,7 @@ W8_MANY=10000x100
 [ "$QUICK" = 0 ] || W8_MANY=1000x50
 
 w8_title() {
-	echo "send + read_grouped + delete, qty 1, at a steady depth; a call is the three statements"
+	echo "read_grouped, qty 1, alone; and send + read_grouped + delete at a steady depth, a call being the three statements"
 }
 
 w8_cells() {
@@ -25,6 +27,17 @@ w8_cells() {
 	done
 }
 
+# Others may hold the groups for a moment
+w8_call_script() {
+	cat <<-SQL
+		\set msg_id 0
+		SELECT msg_id FROM $SCHEMA.read_grouped('bench', 0, 1) \aset
+		\if :msg_id = 0
+		SELECT bench.note('short', 1);
+		\endif
+	SQL
+}
+
 w8_script() {
 	local n_groups=$1
 	cat <<-SQL
@@ -36,6 +49,13 @@ w8_script() {
 	acknowledge_script
 }
 
+# One call; what it reads is the first that the cycles delete.
+w8_first() {
+	local -a PGBENCH_ARGS=(-t 1)
+	local CLIENTS=1
+	w8_call_script | stage "first" bench poll
+}
+
 # The floor knows no groups. The SQL design looks at every message in each call:
 # a million of them take too long to wait for.
 w8_cell() {
@@ -45,5 +65,7 @@ w8_cell() {
 	queue_create bench
 	queue_fill_groups bench "$n_groups" "$per_group"
 	queue_settle bench
+	w8_first
 	w8_script "$n_groups" | stage "read_grouped" bench cycle
+	w8_call_script | stage "call" bench glance
 }
