@@ -125,7 +125,8 @@ pgmq_group_join(Ring *ring, uint32 *chain, uint32 slot, uint64 hash)
 	PGMQ_CRASHPOINT("group-join-begin");
 	ring_slot(slot)->group = group;
 	pgmq_tree_insert(ring, TREE_MEMBERS, slot);
-	update_head(ring, group);
+	if (ring_slot(group)->tree != TREE_HEADS || pgmq_group_head_id(group) >= ring_slot(slot)->msg_id)
+		update_head(ring, group);	/* else it is behind the first one */
 	PGMQ_CRASHPOINT("group-join-end");
 	return true;
 }
