@@ -111,6 +111,10 @@ look_before_vacuum(const RingWork *work, bool *is_small)
 	rel = try_open(work);
 	if (rel != NULL)
 	{
+		XactQueue  *queue = pgmq_xact_queue(rel);
+
+		if (pgmq_xact_queue_is_usable(queue))
+			pgmq_xact_renew_logs(queue);
 		*is_small = !work->needs_vacuum &&
 			DatumGetInt64(DirectFunctionCall1(pg_table_size, ObjectIdGetDatum(work->relid))) <= SMALL_TABLE_BYTES;
 		table_close(rel, NoLock);

@@ -281,7 +281,6 @@ pgmq_xact_renew_logs(XactQueue *queue)
 void
 pgmq_xact_note_vacuum(XactQueue *queue)
 {
-	pgmq_xact_renew_logs(queue);
 	PGMQ_FAILPOINT("note-vacuum-begin");
 	ring_lock(queue->ring, LW_EXCLUSIVE);
 	queue->ring->n_dead = 0;
