@@ -112,9 +112,9 @@ compare_by_msg_id(const void *a, const void *b)
 	return id_a < id_b ? -1 : (id_a > id_b ? 1 : 0);
 }
 
-/* The chain has the latest first; the other way round ids mostly ascend. */
-static void
-reverse(int *messages, int n)
+/* A queue's chain has the latest message first; the other way round ids mostly ascend. */
+void
+pgmq_xact_reverse(int *messages, int n)
 {
 	for (int i = 0; i < n / 2; i++)
 	{
@@ -147,7 +147,7 @@ pgmq_xact_own_candidates(XactQueue *queue, TimestampTz now, int **messages)
 			message->lease.visible_at <= now)
 			(*messages)[n++] = i;
 	}
-	reverse(*messages, n);
+	pgmq_xact_reverse(*messages, n);
 	qsort(*messages, n, sizeof(int), compare_by_msg_id);
 	return n;
 }

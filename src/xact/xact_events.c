@@ -46,19 +46,6 @@ compare_for_writing(const void *a, const void *b)
 	return ItemPointerCompare(&message_a->tid, &message_b->tid);
 }
 
-/* A queue's chain has the newest message first; what is taken from it, the oldest. */
-static void
-reverse(int *messages, int n)
-{
-	for (int i = 0; i < n / 2; i++)
-	{
-		int			m = messages[i];
-
-		messages[i] = messages[n - 1 - i];
-		messages[n - 1 - i] = m;
-	}
-}
-
 /* The leases of a queue still to be written, in page order; palloc'd. */
 int
 pgmq_xact_standing_leases(XactQueue *queue, int **messages)
@@ -73,7 +60,7 @@ pgmq_xact_standing_leases(XactQueue *queue, int **messages)
 	for (int m = queue->first_message; m >= 0; m = pgmq_xact.messages[m].next)
 		if ((pgmq_xact.messages[m].flags & (MSG_LEASED | MSG_DELETED)) == MSG_LEASED)
 			(*messages)[n++] = m;
-	reverse(*messages, n);		/* as they were claimed they are nearly in order */
+	pgmq_xact_reverse(*messages, n);		/* as they were claimed they are nearly in order */
 	if (n > 1)
 		qsort(*messages, n, sizeof(int), compare_for_writing);
 	return n;
@@ -347,7 +334,7 @@ apply_sent(Ring *ring, int m, int max, TimestampTz now, uint32 *n_ready)
 
 	/* Unless the chain was sorted */
 	if (pgmq_xact.messages[messages[0]].msg_id > pgmq_xact.messages[messages[n - 1]].msg_id)
-		reverse(messages, n);
+		pgmq_xact_reverse(messages, n);
 	for (int i = 0; i < n; i++)
 		rows[i] = as_row(&pgmq_xact.messages[messages[i]]);
 	run = pgmq_ring_publish_run(ring, &pgmq_xact.reserved, rows, n, now);

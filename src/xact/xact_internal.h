@@ -83,6 +83,7 @@ extern void pgmq_xact_reset(void);
 extern void *pgmq_xact_grow(void *array, int *max, int needed, Size element_size);
 extern XactQueue *pgmq_xact_queue_by_locator(const RelFileLocator *locator,
 											 Oid relid);
+extern void pgmq_xact_reverse(int *messages, int n);
 extern int	pgmq_xact_add_message(XactQueue *queue, const ItemPointerData *tid,
 								  int64 msg_id);
 extern void pgmq_xact_make_room(int n);
