@@ -23,6 +23,7 @@ typedef struct RelationFacts
 {
 	Oid			relid;			/* key */
 	uint64		n_changes;		/* that were heard of */
+	Oid			last_sequence;	/* as in sequence, when it was last known */
 	bool		is_valid;
 	bool		is_hot;			/* stored by our access method */
 	bool		is_queue;		/* has a queue table's columns, as created */
@@ -112,6 +113,10 @@ extern RelationFacts *pgmq_am_facts(Relation rel);
 extern bool pgmq_am_notifies(const RelationFacts *facts);
 extern void pgmq_am_set_notify_function(PGFunction function);
 extern void pgmq_am_facts_init(void);
+
+/* am_published.c */
+extern PublicationActions pgmq_am_published_actions(Relation rel);
+extern void pgmq_am_published_init(void);
 
 /* am_notify.c */
 extern bool pgmq_am_read_throttle(Oid relid, const char *queue_name,

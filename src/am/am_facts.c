@@ -24,6 +24,7 @@
 #include "utils/fmgroids.h"
 #include "utils/hsearch.h"
 #include "utils/inval.h"
+#include "utils/lsyscache.h"
 #include "utils/memutils.h"
 #include "utils/syscache.h"
 
@@ -258,6 +259,16 @@ is_plain(Relation rel)
 }
 
 static bool
+has_indexes(Relation rel)
+{
+	List	   *indexes = rel->rd_rel->relhasindex ? RelationGetIndexList(rel) : NIL;
+	bool		result = indexes != NIL;
+
+	list_free(indexes);
+	return result;
+}
+
+static bool
 indexes_a_lease_column(Relation rel)
 {
 	static const AttrNumber lease_columns[] = {
@@ -271,13 +282,28 @@ indexes_a_lease_column(Relation rel)
 	return bms_is_member(0 - FirstLowInvalidHeapAttributeNumber, columns);
 }
 
+/*
+ * The sequence of an identity column goes with its being one, so one found before is still
+ * the one as long as it is there; finding it takes two searches of pg_depend.
+ */
+static Oid
+msg_id_sequence(Relation rel, Oid last)
+{
+	if (TupleDescAttr(RelationGetDescr(rel), ATTNUM_MSG_ID - 1)->attidentity == '\0')
+		return InvalidOid;
+	if (OidIsValid(last) && get_rel_relkind(last) == RELKIND_SEQUENCE)
+		return last;
+	return pgmq_identity_sequence(rel, ATTNUM_MSG_ID);
+}
+
 static void
 compute_queue(Relation rel, RelationFacts *facts)
 {
 	bool		plain = facts->is_queue && facts->is_hot && is_plain(rel);
 
-	facts->sequence = facts->is_queue ?
-		pgmq_identity_sequence(rel, ATTNUM_MSG_ID) : InvalidOid;
+	facts->sequence = facts->is_queue ? msg_id_sequence(rel, facts->last_sequence) : InvalidOid;
+	if (OidIsValid(facts->sequence))
+		facts->last_sequence = facts->sequence;
 	facts->can_send = plain && OidIsValid(facts->sequence) &&
 		!has_trigger(rel, TRIGGER_TYPE_INSERT) &&
 		default_is(rel, ATTNUM_READ_CT, false) &&
@@ -303,7 +329,7 @@ compute_storage(Relation rel, RelationFacts *facts)
 
 	if (OidIsValid(rel->rd_rel->relrewrite))
 		original = table_open(rel->rd_rel->relrewrite, NoLock);
-	actions = pgmq_published_actions(original);
+	actions = pgmq_am_published_actions(original);
 	facts->publishes_changes = actions.pubupdate || actions.pubdelete;
 	facts->is_published = facts->publishes_changes || actions.pubinsert;
 	facts->must_decode_leases = facts->publishes_changes && XLogLogicalInfoActive();
@@ -316,7 +342,6 @@ static void
 compute(Relation rel, RelationFacts *facts)
 {
 	TupleDesc	desc = RelationGetDescr(rel);
-	List	   *indexes;
 
 	memset(&facts->is_valid, 0, sizeof(RelationFacts) - offsetof(RelationFacts, is_valid));
 	facts->is_hot = pgmq_am_is_ours(rel);
@@ -326,9 +351,7 @@ compute(Relation rel, RelationFacts *facts)
 		has_columns(desc, archive_columns, lengthof(archive_columns));
 	if (rel->rd_rel->relkind == RELKIND_RELATION)
 	{
-		indexes = RelationGetIndexList(rel);
-		facts->has_indexes = indexes != NIL;
-		list_free(indexes);
+		facts->has_indexes = has_indexes(rel);
 		compute_storage(rel, facts);
 	}
 	compute_queue(rel, facts);
@@ -358,6 +381,7 @@ pgmq_am_facts(Relation rel)
 	{
 		facts->is_valid = false;
 		facts->n_changes = 0;
+		facts->last_sequence = InvalidOid;
 	}
 	if (!facts->is_valid)
 	{

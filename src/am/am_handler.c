@@ -57,5 +57,6 @@ pgmq_am_init(void)
 
 	pgmq_xact_init(&xact_storage);
 	pgmq_am_facts_init();
+	pgmq_am_published_init();
 	pgmq_am_hooks_init();
 }
