@@ -118,6 +118,9 @@ extern void pgmq_am_facts_init(void);
 extern PublicationActions pgmq_am_published_actions(Relation rel);
 extern void pgmq_am_published_init(void);
 
+/* am_ids.c */
+extern void pgmq_am_take_ids(Oid sequence, int n, int64 *ids);
+
 /* am_notify.c */
 extern bool pgmq_am_read_throttle(Oid relid, const char *queue_name,
 								  ThrottleRow *row);

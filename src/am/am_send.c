@@ -109,9 +109,9 @@ send_batch(Relation rel, RelationFacts *facts, XactQueue *queue,
 		   const Datum *headers, const bool *header_nulls,
 		   TimestampTz visible_at, int64 *msg_ids)
 {
+	pgmq_am_take_ids(facts->sequence, n, msg_ids);
 	for (int i = 0; i < n; i++)
 	{
-		msg_ids[i] = nextval_internal(facts->sequence, false);
 		refuse_duplicate(rel, queue, msg_ids[i]);
 		ExecStoreHeapTuple(form_row(rel, facts, msg_ids[i], messages[i],
 									message_nulls[i], headers[i], header_nulls[i],
