@@ -3,9 +3,9 @@
  *	  Message ids from a queue's identity sequence, many at a time.
  *
  * nextval() opens the sequence, looks at its definition and locks its page once for each
- * id, which is a quarter of what a batch costs.  A sequence that counts up by one and keeps
- * nothing back for its sessions can be moved on by many in one step: its page is a heap page
- * with one row, and the server's generic WAL records replay a change of it.
+ * id.  A sequence that counts up by one and keeps nothing back for its sessions can be moved
+ * on by many in one step: its page is a heap page with one row, and the server's generic WAL
+ * records replay a change of it.
  *
  * The server logs a sequence ahead, and has in log_cnt how many values it may hand out before
  * it has to do so again.  A step that goes into them would need to know where the last
@@ -42,6 +42,7 @@ counts_by_one(Oid sequence, int64 *last_possible)
 	return result;
 }
 
+/* The one row of a sequence's page */
 static Form_pg_sequence_data
 sequence_data(Page page)
 {
