@@ -1,5 +1,6 @@
-# W13: many queues. QUEUES of them at one message a second each, 64 clients; then as
-# fast as it goes, over all of them and over one; a call is send, read and delete.
+# W13: many queues. QUEUES of them at one message a second each, 64 clients, and as many
+# messages a second through one of them; then as fast as it goes, over all of them and over
+# one; a call is send, read and delete.
 #
 # "memory" has in total_bytes the shared memory of a queue beside its messages: that
 # of the extension, less the pool, over the queues there may be.
@@ -7,7 +8,7 @@
 WORKLOAD_SAMPLING=1
 
 w13_title() {
-	echo "$QUEUES queues at 1 message a second each; and at full speed, against one queue"
+	echo "$QUEUES queues at 1 message a second each; and at full speed; against one queue"
 }
 
 w13_cells() {
@@ -21,7 +22,8 @@ w13_cell() {
 	[ "$SIDE" != floor ] || return 0
 	many_queues "$QUEUES" 10
 	WANT_SHORT=0
-	w13_paced
+	w13_script "$QUEUES" | w13_paced many-paced
+	w13_script 1 | w13_paced one-paced
 	w13_script "$QUEUES" | stage many-cycle m1 many
 	w13_script 1 | stage one-cycle m1 many
 	w13_verify
@@ -30,7 +32,7 @@ w13_cell() {
 
 w13_paced() {
 	local -a PGBENCH_ARGS=(-T "$RUN_SECONDS" -R "$QUEUES")
-	w13_script "$QUEUES" | stage paced-cycle m1 many
+	stage "$1" m1 many
 }
 
 # Clients meet in a queue, so a read may find nothing but what another one is about to

@@ -10,6 +10,10 @@
  * The server logs a sequence ahead, and has in log_cnt how many values it may hand out before
  * it has to do so again.  A step that goes into them would need to know where the last
  * checkpoint began; one logged for itself leaves log_cnt at zero, so the next nextval() logs.
+ *
+ * Replay has on that page what was logged ahead, not what is here.  What a generic record says
+ * by default is the difference to the page here, so a step is logged as a whole page: without
+ * its hole that is about as little.
  */
 #include "common/compat.h"
 
@@ -73,7 +77,7 @@ step(Relation rel, int n, int64 last_possible, int64 *first)
 		return false;
 	}
 	state = GenericXLogStart(rel);
-	data = sequence_data(GenericXLogRegisterBuffer(state, buffer, 0));
+	data = sequence_data(GenericXLogRegisterBuffer(state, buffer, GENERIC_XLOG_FULL_IMAGE));
 	data->last_value = last + n;
 	data->is_called = true;
 	data->log_cnt = 0;
