@@ -5,7 +5,7 @@
 # A client logs:
 #	L lsn				where the WAL stood between two operations
 #	S id key			sent			B ids... key	a batch, sent with keys key.1, key.2, ...
-#	X id				sent, then rolled back
+#	X id key			sent, then rolled back; a failover may give the id to another message
 #	R id read_ct last_read_at vt		leased, or its lease extended
 #	I id, D id gone		about to delete, deleted		J id, A id gone		the same to archive
 #	G gid id key		prepared a send; U gid: about to commit or roll it back
@@ -43,7 +43,7 @@ sub send_one
 	my $delay = $n % 7 == 0 ? ', 1' : $n % 11 == 0 ? ', 3600' : '';
 	my $send = "SELECT send AS id FROM pgmq.send('orders', jsonb_build_object('k', :'who' || '.$n')$delay) \\gset\n";
 
-	return "BEGIN;\n${send}ROLLBACK;\n\\echo X :id\n" if $n % 5 == 0;
+	return "BEGIN;\n${send}ROLLBACK;\n\\echo X :id :who.$n\n" if $n % 5 == 0;
 	return "$send\\echo S :id :who.$n\n";
 }
 
@@ -102,7 +102,7 @@ sub prepare
 
 	return "BEGIN;\nSELECT send AS id FROM pgmq.send('orders', jsonb_build_object('k', :'who' || '.$n')) \\gset\n"
 	  . "\\set gid :who.$n\nPREPARE TRANSACTION :'gid';\n\\echo G :gid :id :gid\n\\echo U :gid\n$how PREPARED :'gid';\n"
-	  . ($how eq 'COMMIT' ? "\\echo S :id :gid\n" : "\\echo X :id\n");
+	  . ($how eq 'COMMIT' ? "\\echo S :id :gid\n" : "\\echo X :id :gid\n");
 }
 
 my @roles = (\&send_one, \&send_batch, \&lease_for_long, \&lease_for_short, \&consume, \&prepare);
@@ -231,7 +231,7 @@ sub note
 		my $key = pop @ids;
 		$self->{sent}{ $ids[$_] } = { span => $span, key => "$key." . ($_ + 1) } for 0 .. $#ids;
 	}
-	elsif ($what eq 'X') { $self->{rolled_back}{$id} = 1; }
+	elsif ($what eq 'X') { $self->{rolled_back}{ $args[0] } = 1; }
 	elsif ($what eq 'R') { $self->note_lease($span, $id, @args); }
 	elsif ($what =~ /[IJ]/) { $self->{gone}{$id} = { span => { %$span, is_tried => 1 }, is_archived => $what eq 'J' }; }
 	elsif ($what =~ /[DA]/)
@@ -299,7 +299,7 @@ sub check_row
 	my $verb = $self->{gone}{$id} && ($self->{gone}{$id}{is_archived} ? 'archive' : 'delete');
 
 	return "$id: both in the queue and in the archive" if $live && $archived;
-	return "$id: rolled back but there" if $row && $self->{rolled_back}{$id};
+	return "$id: rolled back but there" if $row && $self->{rolled_back}{ $row->{key} };
 	return "$id: lost" if $sent && !$row && (defined $gone && !$gone || $verb eq 'archive');
 	return "$id: sent later but there" if $row && defined $lsn && defined $sent && !$sent;
 	return "$id: is $row->{key}, was $self->{sent}{$id}{key}" if $sent && $row && $row->{key} ne $self->{sent}{$id}{key};
@@ -367,7 +367,7 @@ sub finish_prepared
 		if (rand() < 0.5)
 		{
 			$node->safe_psql('postgres', "ROLLBACK PREPARED '$gid'");
-			$self->{rolled_back}{ $prepared->{id} } = 1;
+			$self->{rolled_back}{ $prepared->{key} } = 1;
 			next;
 		}
 		$node->safe_psql('postgres', "COMMIT PREPARED '$gid'");
