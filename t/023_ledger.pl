@@ -1,5 +1,5 @@
-# Breaks: the checker of the crash loop (Ledger.pm), which would have us believe anything if
-# it never complained.
+# Breaks: the checkers of the crash loop (Ledger.pm) and of the failovers (ReplicaLedger.pm),
+# which would have us believe anything if they never complained.
 #
 # How we know: ledgers and tables made up here, one thing wrong in each, get the complaint
 # that belongs to it; and those with nothing wrong get none.
@@ -10,6 +10,7 @@ use FindBin;
 use lib $FindBin::RealBin;
 use File::Temp 'tempdir';
 use Ledger;
+use ReplicaLedger;
 use Test::More;
 
 my $dir = tempdir(CLEANUP => 1);
@@ -179,5 +180,24 @@ complains('rolled back, and it has happened', 'q:b: there, but never sent',
 complains('a decision of unknown outcome', '',
 	{ ledgers => { 2 => [@prepared] }, live => { 'q:a' => $sent }, prepared => ['g'] },
 	{ ledgers => { 3 => ['D g COMMIT'] }, live => { 'q:b' => $sent } });
+
+# ---- failovers ----
+
+# What is said of message 7, there with this key, after these lines of a client's log
+sub replica_complaint
+{
+	my ($key, @lines) = @_;
+	my $ledger = ReplicaLedger->new(tempdir(CLEANUP => 1));
+
+	$ledger->note({ from => 0 }, split / /) foreach @lines;
+	return $ledger->check_row(7, $key && { key => $key, ct => 0, at => '', vt => 0 }) // '';
+}
+
+is(replica_complaint('1.0.5', 'X 7 1.0.5'), '7: rolled back but there', 'a send that was rolled back is there');
+is(replica_complaint('2.0.1', 'X 7 1.0.5', 'S 7 2.0.1'), '', 'its id may have been given to another');
+is(replica_complaint('2.0.1', 'X 7 1.0.5'), '', 'whose outcome may be unknown');
+is(replica_complaint('1.0.5', 'X 7 1.0.5', 'S 7 2.0.1'), '7: rolled back but there', 'but not to itself');
+is(replica_complaint('3.0.1', 'S 7 2.0.1'), '7: is 3.0.1, was 2.0.1', 'a message is not the one that was sent');
+is(replica_complaint(undef, 'X 7 1.0.5', 'S 7 2.0.1'), '7: lost', 'a message that was sent is lost');
 
 done_testing();
