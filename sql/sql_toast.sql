@@ -37,3 +37,50 @@ COMMIT;
 SELECT msg_id FROM pgmq.read('toast', 0, 10);
 SELECT * FROM pgmq.check_queue('toast');
 SELECT pgmq.drop_queue('toast');
+
+-- Rows kept for longer than their query have their messages with them
+SELECT pgmq.create('kept');
+CREATE FUNCTION pg_temp.same(message jsonb) RETURNS text LANGUAGE sql AS $$
+  SELECT (message ->> 'seed') || CASE WHEN message = pg_temp.big((message ->> 'seed')::int) THEN ' same' ELSE ' differs' END $$;
+SELECT count(*) FROM pgmq.send_batch('kept', (SELECT array_agg(pg_temp.big(i) ORDER BY i) FROM generate_series(1, 14) i));
+SELECT pg_temp.same((pgmq.read('kept', 0, 2)).message);
+SELECT pg_temp.same((SELECT message FROM pgmq.read('kept', 0, 1)));
+SELECT pg_temp.same((row).message) FROM (SELECT pgmq.pop('kept', 2) AS row) AS popped;
+SELECT pg_temp.same(popped.message) FROM generate_series(1, 2), LATERAL pgmq.pop('kept') AS popped;
+CREATE TEMP TABLE kept AS SELECT * FROM pgmq.pop('kept', 2);
+INSERT INTO kept SELECT (pgmq.pop('kept')).*;
+BEGIN;
+DECLARE one CURSOR WITH HOLD FOR SELECT message FROM pgmq.pop('kept');
+DECLARE two SCROLL CURSOR WITH HOLD FOR SELECT pgmq.pop('kept', 2) AS row;
+COMMIT;
+DO $$
+DECLARE
+  r record;
+  one pgmq.message_record;
+BEGIN
+  FOR r IN SELECT * FROM pgmq.read('kept', 0, 2) LOOP
+    PERFORM pgmq.delete('kept', r.msg_id);
+    COMMIT;
+    RAISE NOTICE '%', pg_temp.same(r.message);
+  END LOOP;
+  SELECT * INTO one FROM pgmq.pop('kept');
+  COMMIT;
+  RAISE NOTICE '%', pg_temp.same(one.message);
+END $$;
+SELECT msg_id FROM pgmq.read('kept', 0, 100);
+SELECT pgmq.purge_queue('kept');
+SELECT pg_temp.same(message) FROM kept;
+FETCH ALL one \gset
+SELECT pg_temp.same(:'message'::jsonb);
+MOVE two;
+FETCH two \gset
+SELECT pg_temp.same((:'row'::pgmq.message_record).message);
+-- A cursor without hold, and messages deleted behind its back
+SELECT count(*) FROM pgmq.send_batch('kept', (SELECT array_agg(pg_temp.big(i) ORDER BY i) FROM generate_series(15, 16) i));
+BEGIN;
+DECLARE three CURSOR FOR SELECT pg_temp.same(message) FROM pgmq.read('kept', 0, 2);
+FETCH three;
+SELECT pgmq.delete('kept', msg_id) FROM pgmq.q_kept;
+FETCH three;
+COMMIT;
+SELECT pgmq.drop_queue('kept');

@@ -109,7 +109,7 @@ typedef struct RowsOut
 	FunctionCallInfo fcinfo;
 	ReturnSetInfo *rsinfo;
 	TupleDesc	desc;			/* of pgmq.message_record, or of one column */
-	Tuplestorestate *store;		/* made for the second row */
+	Tuplestorestate *store;		/* made for the second row, or one out of line */
 	HeapTuple	first;
 	Datum		first_datum;
 	int64		n;

@@ -3,13 +3,18 @@
  *	  Handing rows back from set-returning functions.
  *
  * No row or one row is returned value-per-call, which needs no memory beyond
- * the call; only a second row starts a tuplestore.  Either works in FROM, in
- * the select list, under LIMIT, LATERAL and in plpgsql.
+ * the call; a second row, or one with values out of line, starts a tuplestore.
+ * Either works in FROM, in the select list, under LIMIT, LATERAL and in plpgsql.
+ *
+ * A row's datum must hold its values in line, but a tuplestore's row need not:
+ * who selects only msg_id never fetches a large message.  What the pointers
+ * lead to outlives the query, even if the row was popped by it: the query's
+ * snapshot keeps vacuum away.  Whoever keeps rows for longer than their query (a
+ * held cursor, a table, a plpgsql variable) fetches the values first, as with
+ * rows straight from a table.
  */
 #include "common/compat.h"
 
-#include "access/detoast.h"
-#include "access/heaptoast.h"
 #include "api/api.h"
 #include "utils/builtins.h"
 #include "utils/lsyscache.h"
@@ -51,26 +56,19 @@ pgmq_rows_begin(FunctionCallInfo fcinfo, RowsOut *out)
 	}
 }
 
-/*
- * Put a row into the tuplestore, its values in line: the stored ones may be
- * gone before anybody looks at them.
- */
-static void
-store_row(RowsOut *out, HeapTuple tuple)
+static bool
+may_store(const RowsOut *out)
 {
-	if (HeapTupleHasExternal(tuple))
-		tuple = toast_flatten_tuple(tuple, out->desc);
-	tuplestore_puttuple(out->store, tuple);
-	heap_freetuple(tuple);
+	return (out->rsinfo->allowedModes & SFRM_Materialize) != 0;
 }
 
-/* The second row: move to a tuplestore, the first row first. */
+/* Move to a tuplestore, the first row first, if there is one. */
 static void
 start_store(RowsOut *out)
 {
 	MemoryContext old;
 
-	if ((out->rsinfo->allowedModes & SFRM_Materialize) == 0)
+	if (!may_store(out))
 		ereport(ERROR,
 				(errcode(ERRCODE_FEATURE_NOT_SUPPORTED),
 				 errmsg("materialize mode required, but it is not allowed in this context")));
@@ -81,7 +79,11 @@ start_store(RowsOut *out)
 	out->rsinfo->setResult = out->store;
 	out->rsinfo->setDesc = CreateTupleDescCopy(out->desc);
 	MemoryContextSwitchTo(old);
-	store_row(out, out->first);
+	if (out->first != NULL)
+	{
+		tuplestore_puttuple(out->store, out->first);
+		heap_freetuple(out->first);
+	}
 }
 
 /* A row of a type that an upgrade has dropped columns from. */
@@ -101,37 +103,38 @@ form_row_with_dropped(TupleDesc desc, const Datum *values, const bool *nulls)
 	return heap_form_tuple(desc, all_values, all_nulls);
 }
 
-/* Are all values stored in line? */
 static bool
-is_in_line(TupleDesc desc, const Datum *values, const bool *nulls)
+has_external(TupleDesc desc, const Datum *values, const bool *nulls)
 {
 	for (int i = 0; i < desc->natts; i++)
 		if (!nulls[i] && TupleDescAttr(desc, i)->attlen == -1 &&
 			VARATT_IS_EXTERNAL(DatumGetPointer(values[i])))
-			return false;
-	return true;
+			return true;
+	return false;
 }
 
 /* Add a row of the composite type; values are those of columns not dropped. */
 void
 pgmq_rows_add_values(RowsOut *out, Datum *values, bool *nulls)
 {
-	HeapTuple	tuple;
+	HeapTuple	tuple = NULL;
 
-	if (out->n > 0 && out->store == NULL)
+	if (out->has_dropped)
+		tuple = form_row_with_dropped(out->desc, values, nulls);
+	if (out->store == NULL &&
+		(out->n > 0 || (may_store(out) &&
+						(tuple ? HeapTupleHasExternal(tuple) : has_external(out->desc, values, nulls)))))
 		start_store(out);
-	if (out->n > 0 && !out->has_dropped && is_in_line(out->desc, values, nulls))
+	out->n++;
+	if (out->store == NULL)
+		out->first = tuple != NULL ? tuple : heap_form_tuple(out->desc, values, nulls);
+	else if (tuple != NULL)
 	{
-		out->n++;
-		tuplestore_putvalues(out->store, out->desc, values, nulls);
-		return;
+		tuplestore_puttuple(out->store, tuple);
+		heap_freetuple(tuple);
 	}
-	tuple = out->has_dropped ? form_row_with_dropped(out->desc, values, nulls) :
-		heap_form_tuple(out->desc, values, nulls);
-	if (out->n++ == 0)
-		out->first = tuple;
 	else
-		store_row(out, tuple);
+		tuplestore_putvalues(out->store, out->desc, values, nulls);
 }
 
 /*
@@ -174,11 +177,14 @@ pgmq_rows_add_scalar(RowsOut *out, Datum value)
 	tuplestore_putvalues(out->store, out->desc, &value, &isnull);
 }
 
-/* What the function returns; a single row is made a datum here, in line. */
+/*
+ * What the function returns; a row that is not in a tuplestore is made a datum
+ * here, in line.
+ */
 Datum
 pgmq_rows_end(RowsOut *out)
 {
-	if (out->n == 1)
+	if (out->n == 1 && out->store == NULL)
 		return out->is_composite ? HeapTupleGetDatum(out->first) : out->first_datum;
 	out->fcinfo->isnull = true;
 	if (out->n == 0)
